@@ -1,0 +1,1 @@
+"""Backbones: feature maps with known strides, frozen or not."""

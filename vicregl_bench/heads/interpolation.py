@@ -1,0 +1,42 @@
+"""Bilinear resizing as a matrix product.
+
+Bilinear interpolation is separable: resizing a map L of shape (h, w) to (H, W) is A L B' with
+A of shape (H, h) and B of shape (W, w). Written so, its transpose is at hand without autograd, and
+two resizings in a row are one pair of matrices.
+"""
+
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@lru_cache(maxsize=256)
+def _matrix(in_size: int, out_size: int, align_corners: bool, dtype: torch.dtype) -> Tensor:
+    basis = torch.eye(in_size, dtype=torch.float64)[:, None, :]
+    resized = F.interpolate(basis, size=out_size, mode="linear", align_corners=align_corners)
+    return resized[:, 0].T.contiguous().to(dtype)
+
+
+def resize_matrix(
+    *sizes: int,
+    align_corners: bool = False,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+) -> Tensor:
+    """Matrix of a chain of linear resizings along one axis.
+
+    Args:
+        sizes: lengths of the axis, from the map's to the last one's, at least two of them.
+        align_corners: as in `torch.nn.functional.interpolate`.
+        dtype: of the result; the weights themselves are computed in float64.
+        device: of the result.
+
+    Returns:
+        (sizes[-1], sizes[0]) matrix A, so that `A @ x` resizes x through all the sizes.
+    """
+    matrix = _matrix(sizes[0], sizes[1], align_corners, torch.float64)
+    for in_size, out_size in zip(sizes[1:-1], sizes[2:], strict=True):
+        matrix = _matrix(in_size, out_size, align_corners, torch.float64) @ matrix
+    return matrix.to(device=device, dtype=dtype)

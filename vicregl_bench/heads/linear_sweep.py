@@ -1,0 +1,244 @@
+"""K linear segmentation heads trained at once on one pass of a frozen backbone.
+
+Every head is one run of its own: own learning rate, initialisation, dropout stream and (in the
+optimiser) momentum. They share the features, the data order and, where there is a BatchNorm, its
+statistics, which depend on frozen features only. Source: VICRegL, appendix D.2 (1x1 linear head
+over a grid of learning rates, mean of three runs with random heads); the BatchNorm and dropout
+before the 1x1 are those of the released configs.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vicregl_bench.heads.dense_cross_entropy import DenseCrossEntropy
+
+_INITIALISATION, _DROPOUT = 1, 2
+
+
+@dataclass(frozen=True)
+class HeadSpec:
+    """One head of a sweep: its learning rate and the seed of its initialisation and dropout."""
+
+    lr: float
+    seed: int
+
+
+def _generator(*entropy: int) -> torch.Generator:
+    """CPU generator seeded by several non-negative integers, independent for any two tuples."""
+    state = np.random.SeedSequence(entropy).generate_state(2, dtype=np.uint32)
+    return torch.Generator().manual_seed(int(state[0]) << 31 | int(state[1]) >> 1)
+
+
+class LinearSweep(nn.Module):
+    """K heads: [BatchNorm, Dropout2d,] 1x1 convolution, bilinear upsampling, cross-entropy.
+
+    Gradients are written by hand (`accumulate_gradients`), so features made in inference mode will
+    do. The initialisation and the dropout masks of a head follow from (run seed, head seed) and the
+    iteration alone: not from K, not from the learning rate, not from what ran before.
+
+    Args:
+        in_channels: D, channels of the feature map.
+        num_classes: C.
+        heads: the K heads.
+        run_seed: seed of the whole run.
+        batch_norm: an affine BatchNorm before the 1x1 (eps 1e-5, momentum 0.1, torch's defaults).
+        dropout: rate of the Dropout2d between BatchNorm and 1x1.
+        init_std: standard deviation of the 1x1's normal initialisation; mmsegmentation's
+            `conv_seg` has 0.01, and a zero bias.
+        ignore_index: label left out of the loss.
+        dtype: of parameters and arithmetic; float64 for tests.
+    """
+
+    iteration: Tensor
+    diverged_at: Tensor
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_classes: int,
+        heads: Sequence[HeadSpec],
+        *,
+        run_seed: int = 0,
+        batch_norm: bool = False,
+        dropout: float = 0.0,
+        init_std: float = 0.01,
+        ignore_index: int = 255,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__()
+        self.in_channels, self.num_classes = in_channels, num_classes
+        self.heads, self.run_seed = tuple(heads), run_seed
+        self.batch_norm, self.dropout, self.ignore_index = batch_norm, dropout, ignore_index
+        self.eps, self.momentum = 1e-5, 0.1
+        self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
+        self.gammas, self.betas = nn.ParameterList(), nn.ParameterList()
+        for head in self.heads:
+            generator = _generator(run_seed, head.seed, _INITIALISATION)
+            weight = torch.empty(num_classes, in_channels, dtype=torch.float32)
+            weight.normal_(0.0, init_std, generator=generator)
+            self.weights.append(nn.Parameter(weight.to(dtype)))
+            self.biases.append(nn.Parameter(torch.zeros(num_classes, dtype=dtype)))
+            if batch_norm:
+                self.gammas.append(nn.Parameter(torch.ones(in_channels, dtype=dtype)))
+                self.betas.append(nn.Parameter(torch.zeros(in_channels, dtype=dtype)))
+        if batch_norm:
+            self.register_buffer("running_mean", torch.zeros(in_channels, dtype=dtype))
+            self.register_buffer("running_var", torch.ones(in_channels, dtype=dtype))
+        self.register_buffer("iteration", torch.zeros((), dtype=torch.long))
+        self.register_buffer("diverged_at", torch.full((len(self.heads),), -1, dtype=torch.long))
+        self._loss: DenseCrossEntropy | None = None
+
+    def param_groups(self) -> list[dict[str, object]]:
+        """One optimiser parameter group a head, with its learning rate, in the order of `heads`."""
+        return [
+            {"params": self.head_parameters(k), "lr": head.lr} for k, head in enumerate(self.heads)
+        ]
+
+    def head_parameters(self, k: int) -> list[nn.Parameter]:
+        """Parameters of head k: weight (C, D), bias (C,), and gamma and beta (D,) if normalised."""
+        lists = [self.weights, self.biases] + ([self.gammas, self.betas] if self.batch_norm else [])
+        return [parameters[k] for parameters in lists]
+
+    def _dropout_masks(self, batch: int) -> Tensor | None:
+        """(K, B, D) masks of this iteration, 0 or 1 / (1 - rate), or None without dropout."""
+        if self.dropout == 0.0:
+            return None
+        drawn: dict[int, Tensor] = {}
+        for head in self.heads:
+            if head.seed not in drawn:
+                generator = _generator(self.run_seed, head.seed, _DROPOUT, int(self.iteration))
+                uniform = torch.rand(batch, self.in_channels, generator=generator)
+                drawn[head.seed] = (uniform >= self.dropout).float().div_(1.0 - self.dropout)
+        weight = self.weights[0]
+        return torch.stack([drawn[h.seed] for h in self.heads]).to(weight.device, weight.dtype)
+
+    def _normalise(self, features: Tensor) -> Tensor:
+        """Normalise with the statistics of the batch, and update the running ones.
+
+        features: (B, h*w, D); returns the same shape.
+        """
+        var, mean = torch.var_mean(features, dim=(0, 1), correction=0)
+        count = features.shape[0] * features.shape[1]
+        self.running_mean.lerp_(mean, self.momentum)
+        self.running_var.lerp_(var * (count / (count - 1)), self.momentum)
+        return (features - mean).mul_(torch.rsqrt(var + self.eps))
+
+    def _dense_loss(self, map_size: tuple[int, int], labels: Tensor) -> DenseCrossEntropy:
+        mask_size = (labels.shape[-2], labels.shape[-1])
+        if self._loss is None or (self._loss.map_size, self._loss.mask_size) != (
+            map_size,
+            mask_size,
+        ):
+            self._loss = DenseCrossEntropy(
+                map_size,
+                mask_size,
+                self.num_classes,
+                ignore_index=self.ignore_index,
+                dtype=self.weights[0].dtype,
+                device=self.weights[0].device,
+            )
+        return self._loss
+
+    @torch.no_grad()
+    def accumulate_gradients(self, features: Tensor, labels: Tensor) -> Tensor:
+        """Forward and backward of one training iteration for all heads.
+
+        Sets `.grad` of every parameter to the gradient of its head's mean loss (to None for a head
+        whose loss is not finite: it is marked in `diverged_at` and no longer trained, and the
+        others go on). Advances `iteration` and the running statistics.
+
+        Args:
+            features: (B, D, h, w) feature maps; may have been made in inference mode.
+            labels: (B, H, W) integer labels.
+
+        Returns:
+            (K,) losses, each the mean over all pixels of the batch.
+        """
+        batch, channels, h, w = features.shape
+        heads, classes = len(self.heads), self.num_classes
+        loss_of = self._dense_loss((h, w), labels)
+        pixels = features.permute(0, 2, 3, 1).reshape(batch, h * w, channels)
+        if self.batch_norm:
+            pixels = self._normalise(pixels)
+        weight, bias = torch.stack(list(self.weights)), torch.stack(list(self.biases))
+        masks = self._dropout_masks(batch)
+        gamma = torch.stack(list(self.gammas)) if self.batch_norm else None
+        beta = torch.stack(list(self.betas)) if self.batch_norm else None
+
+        grad_weight, grad_bias = torch.zeros_like(weight), torch.zeros_like(bias)
+        grad_gamma = torch.zeros_like(gamma) if gamma is not None else None
+        grad_beta = torch.zeros_like(beta) if beta is not None else None
+        losses = weight.new_zeros(heads)
+        for b in range(batch):
+            # head k sees scale_k * x + shift_k, so its logits are one product with folded weights
+            mask = masks[:, b] if masks is not None else None
+            scale = mask if gamma is None else gamma if mask is None else gamma * mask
+            shift = None if beta is None else beta if mask is None else beta * mask
+            folded = weight if scale is None else weight * scale[:, None, :]
+            offset = (
+                bias if shift is None else bias + torch.einsum("kcd,kd->kc", weight, shift)
+            )
+            logits = torch.addmm(offset.reshape(-1, 1), folded.view(-1, channels), pixels[b].T)
+            loss, grad = loss_of(logits.view(heads, classes, h, w), labels[b], labels.numel())
+            losses += loss
+            flat = grad.view(heads * classes, h * w)
+            through = (flat @ pixels[b]).view(heads, classes, channels)
+            summed = flat.sum(dim=1).view(heads, classes)
+            grad_bias += summed
+            if scale is None:
+                grad_weight += through
+            else:
+                grad_weight.addcmul_(through, scale[:, None, :])
+            if shift is not None:
+                grad_weight.addcmul_(summed[:, :, None], shift[:, None, :])
+            if grad_gamma is not None and grad_beta is not None:
+                by_scale = torch.einsum("kcd,kcd->kd", weight, through)
+                by_shift = torch.einsum("kcd,kc->kd", weight, summed)
+                grad_gamma += by_scale if mask is None else by_scale * mask
+                grad_beta += by_shift if mask is None else by_shift * mask
+        self._mark_diverged(losses)
+        self._assign(grad_weight, grad_bias, grad_gamma, grad_beta)
+        self.iteration += 1
+        return losses
+
+    def _mark_diverged(self, losses: Tensor) -> None:
+        fresh = ~torch.isfinite(losses) & (self.diverged_at < 0)
+        self.diverged_at[fresh] = self.iteration
+
+    def _assign(self, *grads: Tensor | None) -> None:
+        alive = (self.diverged_at < 0).tolist()
+        lists = [self.weights, self.biases, self.gammas, self.betas]
+        for parameters, grad in zip(lists, grads, strict=True):
+            if grad is None:
+                continue
+            for k, parameter in enumerate(parameters):
+                # a clone each: the optimiser must not see views of one buffer
+                parameter.grad = grad[k].clone() if alive[k] else None
+
+    @torch.no_grad()
+    def logits(self, features: Tensor) -> Tensor:
+        """Logits of every head at the resolution of the map, in evaluation mode.
+
+        Args:
+            features: (D, h, w) map of one picture.
+
+        Returns:
+            (K, C, h, w).
+        """
+        channels, h, w = features.shape
+        weight, offset = torch.stack(list(self.weights)), torch.stack(list(self.biases))
+        if self.batch_norm:
+            inverse = torch.rsqrt(self.running_var + self.eps)
+            scale = torch.stack(list(self.gammas)) * inverse
+            shift = torch.stack(list(self.betas)) - self.running_mean * scale
+            offset = offset + torch.einsum("kcd,kd->kc", weight, shift)
+            weight = weight * scale[:, None, :]
+        flat = features.permute(1, 2, 0).reshape(h * w, channels)
+        product = torch.addmm(offset.reshape(-1, 1), weight.view(-1, channels), flat.T)
+        return product.view(len(self.heads), self.num_classes, h, w)
