@@ -76,10 +76,7 @@ class FrozenTrunk:
         module = fold_batch_norm(module) if fold else module
         for parameter in module.parameters():
             parameter.requires_grad_(False)
-        # mypy: the stubs of Module.to() do not know memory_format alone
-        self._module = module.to(self.device, self._dtype).to(  # type: ignore[call-overload]
-            memory_format=torch.channels_last
-        )
+        self._module = module.to(self.device, self._dtype).to(memory_format=torch.channels_last)
         self.hash_before = state_hash(self._module)
 
     def __call__(self, images: Tensor) -> tuple[Tensor, ...]:

@@ -62,9 +62,8 @@ def draw_scene(
     No later object hides more than about half of an earlier one.
     """
     width, height = size
-    ground = _ground(rng, height, width)
-    image = ground
-    objects = np.zeros((height, width), dtype=np.uint8)
+    image = _ground(rng, height, width)
+    objects: Labels = np.zeros((height, width), dtype=np.uint8)
     areas: list[int] = []  # pixels each object would have alone and untruncated
     labels: list[int] = []
     outside: list[bool] = []
@@ -290,14 +289,15 @@ def _plus_signs(u: Array, v: Array, period: float, rng: np.random.Generator) -> 
 
 
 def _blotches(u: Array, v: Array, period: float, rng: np.random.Generator) -> Array:
-    return _soft(6 * (_smooth_noise(rng, *u.shape, period / 2) - 0.5))
+    height, width = u.shape
+    return _soft(6 * (_smooth_noise(rng, height, width, period / 2) - 0.5))
 
 
 # Outlines
 
 
 def _polar(radius: Callable[[Array], Array]) -> tuple[tuple[float, float], ...]:
-    turns = np.linspace(0, 2 * np.pi, 96, endpoint=False)
+    turns: Array = np.linspace(0, 2 * np.pi, 96, endpoint=False, dtype=np.float64)
     reach = radius(turns)
     return tuple(
         zip((reach * np.sin(turns)).tolist(), (-reach * np.cos(turns)).tolist(), strict=True)
@@ -318,7 +318,7 @@ _TALL_OVAL = tuple((0.6 * x, y) for x, y in _DISC)
 _FLOWER = _polar(lambda turns: 0.78 + 0.22 * np.cos(5 * turns))
 _CLOVER = _polar(lambda turns: 0.72 + 0.28 * np.cos(3 * turns))
 _GEAR = _polar(lambda turns: np.where(np.cos(8 * turns) > 0, 1.0, 0.75))
-_HEART = _polar(lambda turns: 0.62 + 0.38 * np.abs(np.sin(turns)) - 0.3 * np.cos(turns))
+_HEART = _polar(lambda turns: 0.6 + 0.36 * np.abs(np.sin(turns)) - 0.29 * np.cos(turns))
 _HALF_DISC = tuple((x, min(y, 0.15)) for x, y in _DISC)
 _SQUARE = ((-0.85, -0.85), (0.85, -0.85), (0.85, 0.85), (-0.85, 0.85))
 _BAR = ((-1.0, -0.5), (1.0, -0.5), (1.0, 0.5), (-1.0, 0.5))

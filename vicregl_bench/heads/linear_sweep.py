@@ -181,9 +181,7 @@ class LinearSweep(nn.Module):
             scale = mask if gamma is None else gamma if mask is None else gamma * mask
             shift = None if beta is None else beta if mask is None else beta * mask
             folded = weight if scale is None else weight * scale[:, None, :]
-            offset = (
-                bias if shift is None else bias + torch.einsum("kcd,kd->kc", weight, shift)
-            )
+            offset = bias if shift is None else bias + torch.einsum("kcd,kd->kc", weight, shift)
             logits = torch.addmm(offset.reshape(-1, 1), folded.view(-1, channels), pixels[b].T)
             loss, grad = loss_of(logits.view(heads, classes, h, w), labels[b], labels.numel())
             losses += loss

@@ -1,0 +1,36 @@
+# make demo  sets everything up and runs the main job on pictures it makes up
+# make test  sets everything up and passes the tests
+# make lint  style and types
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: demo test lint clean
+
+# mmcv asks for opencv-python, which needs libGL; bare servers and containers lack it. The headless
+# build holds the same module, so it takes the place of the other.
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install -q -c constraints.txt -e '.[dev]'
+	$(PIP) uninstall -q -y opencv-python opencv-python-headless
+	$(PIP) install -q --no-deps -c constraints.txt opencv-python-headless
+	@touch $@
+
+demo: $(READY)
+	$(BIN)/vicregl-bench data make voc --out demo/data --train 48 --val 24 --seed 0
+	$(BIN)/vicregl-bench run --ckpt random:resnet18 --task voc_linear --profile ci \
+		--data-root demo/data --out demo/runs --pictures 4
+	$(BIN)/vicregl-bench table --records demo/runs
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) demo

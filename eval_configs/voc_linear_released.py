@@ -1,0 +1,15 @@
+# Frozen linear segmentation on Pascal VOC as VICRegL's released configs have it: output stride 8,
+# BatchNorm (affine) and dropout 0.1 before the 1x1, one learning rate.
+_base_ = ['_base_/voc12.py', '_base_/sgd_40k.py', '_base_/ci_voc12.py']
+protocol = dict(
+    name='voc_linear_released',
+    version=1,
+    kind='segmentation_linear_frozen',
+    title='Frozen linear segmentation, Pascal VOC (released configs)',
+    tables=['1', '2'],
+    source="VICRegL's released segmentation configs; mmsegmentation 40k schedule",
+    cost='paper: GPU hours; ci: about 4 minutes on 2 CPU cores')
+backbone = dict(output_stride=8)
+head = dict(batch_norm=True, dropout=0.1, init_std=0.01)
+sweep = dict(lrs=[0.01], seeds=3, run_seed=0)
+profiles = dict(paper=dict(), ci={{_base_.ci}})

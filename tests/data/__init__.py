@@ -1,0 +1,1 @@
+"""Tests of vicregl_bench.data."""

@@ -1,0 +1,79 @@
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from vicregl_bench.data import (
+    VocSegmentation,
+    fingerprint,
+    read_voc_segmentation,
+    stat_key,
+)
+from vicregl_bench.errors import DataError
+
+
+def flip_last_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(bytes(content))
+
+
+def moved(dataset: VocSegmentation, to: Path) -> VocSegmentation:
+    shutil.copytree(dataset.root, to / "VOC2012")
+    return read_voc_segmentation(to, variant="voc12")
+
+
+def test_small_sets_are_identified_by_content(made: VocSegmentation) -> None:
+    before = fingerprint(made.splits)
+    assert before.kind == "content"
+    assert len(before.value) == 64
+    assert fingerprint(made.splits) == before
+    for path in (made.train[1].image, made.val[0].mask):
+        flip_last_byte(path)
+        changed = fingerprint(made.splits)
+        assert changed != before
+        before = changed
+
+
+def test_location_and_times_do_not_count(made: VocSegmentation, tmp_path: Path) -> None:
+    there = moved(made, tmp_path / "elsewhere")
+    os.utime(there.train[0].image, (1, 1))
+    assert fingerprint(there.splits) == fingerprint(made.splits)
+    small, large = (fingerprint(item.splits, content_limit=0) for item in (made, there))
+    assert small == large
+
+
+def test_lists_count(made: VocSegmentation) -> None:
+    before = fingerprint(made.splits)
+    assert fingerprint(replace(made, train=made.train[:2]).splits) != before
+    assert fingerprint(replace(made, train=made.train[::-1]).splits) != before
+    assert fingerprint(replace(made, train=made.val, val=made.train).splits) != before
+
+
+def test_large_sets_are_identified_by_names_and_sizes(made: VocSegmentation) -> None:
+    files = [path for pairs in made.splits.values() for p in pairs for path in (p.image, p.mask)]
+    total = sum(path.stat().st_size for path in files)
+    assert fingerprint(made.splits, content_limit=total).kind == "content"
+    before = fingerprint(made.splits, content_limit=total - 1)
+    assert before.kind == "names+sizes"
+    flip_last_byte(files[0])
+    assert fingerprint(made.splits, content_limit=total - 1) == before
+    files[0].write_bytes(files[0].read_bytes() + b"\0")
+    assert fingerprint(made.splits, content_limit=total - 1) != before
+
+
+def test_stat_key_follows_size_and_time(made: VocSegmentation, tmp_path: Path) -> None:
+    key = stat_key(made.splits)
+    assert stat_key(moved(made, tmp_path / "elsewhere").splits) == key  # copytree keeps times
+    stat = made.val[1].mask.stat()
+    os.utime(made.val[1].mask, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1_000_000))
+    assert stat_key(made.splits) != key
+
+
+def test_missing_file_is_named(made: VocSegmentation) -> None:
+    made.train[2].mask.unlink()
+    for identify in (fingerprint, stat_key):
+        with pytest.raises(DataError, match=rf"{made.train[2].name}\.png .* missing"):
+            identify(made.splits)

@@ -1,0 +1,227 @@
+import hashlib
+import json
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vicregl_bench.data import (
+    CLASSES,
+    check_segmentation,
+    make_voc,
+    palette,
+    read_voc_segmentation,
+)
+from vicregl_bench.data import generate as generate_module
+from vicregl_bench.data.generate import MARKER, UNFINISHED
+from vicregl_bench.errors import ConfigError, DataError
+
+SMALL = {"train": 3, "val": 2, "seed": 5, "classes": 3}
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def devkit(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_voc(tmp_path_factory.mktemp("voc") / "out", train=12, val=6, seed=0)
+
+
+def test_set_is_sound_and_shows_every_class(devkit: Path) -> None:
+    assert devkit.name == "VOCdevkit"
+    dataset = read_voc_segmentation(devkit)
+    assert [pair.name for pair in dataset.train[:2]] == ["2012_000001", "2012_000002"]
+    report = check_segmentation(dataset)
+    assert report.ok
+    assert (report.train, report.val) == (12, 6)
+    for split in ("train", "val"):
+        assert all(report.pictures[split][:7])
+        assert not any(report.pictures[split][7:])
+        ignored, total = report.pixels[split][21], sum(report.pixels[split])
+        assert 0.01 < ignored / total < 0.2
+        assert 0.3 < report.pixels[split][0] / total < 0.9
+
+
+def test_masks_are_palette_images(devkit: Path) -> None:
+    for folder in ("SegmentationClass", "SegmentationObject"):
+        paths = sorted((devkit / "VOC2012" / folder).iterdir())
+        assert len(paths) == 18
+        for path in paths:
+            mask = Image.open(path)
+            assert mask.mode == "P"
+            assert mask.size == (160, 120)
+            assert mask.getpalette() == palette().ravel().tolist()
+            assert 255 in np.asarray(mask)
+
+
+def test_boxes_are_those_of_the_masks(devkit: Path) -> None:
+    root = devkit / "VOC2012"
+    paths = sorted((root / "Annotations").iterdir())
+    assert len(paths) == 18
+    for path in paths:
+        annotation = ElementTree.parse(path).getroot()
+        assert annotation.findtext("folder") == "VOC2012"
+        assert annotation.findtext("filename") == f"{path.stem}.jpg"
+        assert annotation.findtext("segmented") == "1"
+        size = [annotation.findtext(f"size/{name}") for name in ("width", "height", "depth")]
+        assert size == ["160", "120", "3"]
+        labels = np.asarray(Image.open(root / "SegmentationClass" / f"{path.stem}.png"))
+        objects = np.asarray(Image.open(root / "SegmentationObject" / f"{path.stem}.png"))
+        things = annotation.findall("object")
+        assert len(things) == len(np.unique(objects)) - 2  # ground and borders
+        for index, thing in enumerate(things, start=1):
+            rows, columns = np.nonzero(objects == index)
+            box = [int(thing.findtext(f"bndbox/{e}", "")) for e in ("xmin", "ymin", "xmax", "ymax")]
+            low, high = (columns.min() + 1, rows.min() + 1), (columns.max() + 1, rows.max() + 1)
+            assert box == [*low, *high]
+            assert set(labels[rows, columns]) == {CLASSES.index(thing.findtext("name", ""))}
+            assert thing.findtext("pose") == "Unspecified"
+            assert thing.findtext("difficult") == "0"
+            assert thing.findtext("truncated") in ("0", "1")
+
+
+def test_lists(devkit: Path) -> None:
+    sets = devkit / "VOC2012" / "ImageSets"
+
+    def lines(item: str) -> list[str]:
+        return (sets / item).read_text().splitlines()
+
+    train = [f"2012_{number:06d}" for number in range(1, 13)]
+    val = [f"2012_{number:06d}" for number in range(500_001, 500_007)]
+    for kind in ("Segmentation", "Main"):
+        assert lines(f"{kind}/train.txt") == train
+        assert lines(f"{kind}/val.txt") == val
+        assert lines(f"{kind}/trainval.txt") == train + val
+    assert len(list((sets / "Main").iterdir())) == 3 + 20 * 3
+    for label in (1, 6, 7):
+        for line in lines(f"Main/{CLASSES[label]}_trainval.txt"):
+            name, flag = line.split()
+            mask = Image.open(devkit / "VOC2012" / "SegmentationClass" / f"{name}.png")
+            assert flag == ("1" if label in np.asarray(mask) else "-1")
+    assert lines("Main/aeroplane_train.txt")[0] == "2012_000001  1"
+    assert lines("Main/tvmonitor_val.txt")[0] == "2012_500001 -1"
+
+
+def test_same_seed_same_bytes(tmp_path: Path) -> None:
+    first, second = (make_voc(tmp_path / name, **SMALL) for name in ("a", "b"))
+    assert digests(first.parent) == digests(second.parent)
+    other = make_voc(tmp_path / "c", **SMALL | {"seed": 6})
+    pictures = [digests(kit / "VOC2012" / "JPEGImages") for kit in (first, other)]
+    assert pictures[0].keys() == pictures[1].keys()
+    assert not set(pictures[0].values()) & set(pictures[1].values())
+
+
+def test_pictures_do_not_depend_on_counts(tmp_path: Path) -> None:
+    few = digests(make_voc(tmp_path / "few", **SMALL) / "VOC2012" / "JPEGImages")
+    more = digests(
+        make_voc(tmp_path / "more", **SMALL | {"train": 5, "val": 3}) / "VOC2012" / "JPEGImages"
+    )
+    assert few.items() < more.items()
+    assert len(set(more.values())) == 8
+
+
+def test_size_classes_and_year(tmp_path: Path) -> None:
+    devkit = make_voc(
+        tmp_path / "out", train=20, val=1, seed=0, size=(96, 128), classes=20, year="2007"
+    )
+    root = devkit / "VOC2007"
+    assert Image.open(root / "JPEGImages" / "2007_000001.jpg").size == (96, 128)
+    report = check_segmentation(read_voc_segmentation(root))
+    assert report.ok
+    assert all(report.pictures["train"])
+
+
+def test_finished_folder_is_returned_untouched(tmp_path: Path) -> None:
+    devkit = make_voc(tmp_path / "out", **SMALL)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")}
+    assert make_voc(tmp_path / "out", **SMALL) == devkit
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")} == before
+    assert json.loads((tmp_path / "out" / MARKER).read_text())["seed"] == 5
+
+
+@pytest.mark.parametrize("change", [{"seed": 6}, {"train": 4}, {"classes": 2}, {"size": (80, 64)}])
+def test_other_parameters_are_refused(tmp_path: Path, change: dict[str, int]) -> None:
+    make_voc(tmp_path / "out", **SMALL)
+    with pytest.raises(DataError, match="other parameters: choose another --out"):
+        make_voc(tmp_path / "out", **SMALL | change)
+
+
+def test_changed_results_are_refused(tmp_path: Path) -> None:
+    devkit = make_voc(tmp_path / "out", **SMALL)
+    (devkit / "VOC2012" / "JPEGImages" / "2012_000001.jpg").unlink()
+    with pytest.raises(DataError, match="changed since"):
+        make_voc(tmp_path / "out", **SMALL)
+
+
+def test_foreign_folders_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "VOCdevkit").mkdir()
+    with pytest.raises(DataError, match=r"holds other files \(VOCdevkit\)"):
+        make_voc(tmp_path, **SMALL)
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="is a file"):
+        make_voc(tmp_path / "file", **SMALL)
+    with pytest.raises(DataError, match="cannot write"):
+        make_voc(tmp_path / "file" / "below", **SMALL)
+    (tmp_path / "empty").mkdir()
+    assert make_voc(tmp_path / "empty", **SMALL).is_dir()
+
+
+def test_interrupted_generation_is_done_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(generate_module, "write_voc_lists", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            make_voc(out, **SMALL | {"train": 4})
+    assert (out / UNFINISHED).is_file()
+    assert not (out / MARKER).exists()
+    devkit = make_voc(out, **SMALL)
+    assert not (out / UNFINISHED).exists()
+    assert digests(devkit) == digests(make_voc(tmp_path / "clean", **SMALL))
+
+    (out / MARKER).rename(out / UNFINISHED)
+    (out / "notes.txt").touch()
+    with pytest.raises(DataError, match=r"notes\.txt"):
+        make_voc(out, **SMALL)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"train": 0}, "train must be from 1"),
+        ({"val": 0}, "val must be from 1"),
+        ({"val": 500_000}, "499999"),
+        ({"classes": 0}, "classes must be from 1 to 20"),
+        ({"classes": 21}, "classes must be from 1 to 20"),
+        ({"size": (160, 40)}, "160x40 is too small"),
+        ({"seed": -1}, "seed"),
+        ({"year": "12"}, "four digits"),
+    ],
+)
+def test_impossible_values(tmp_path: Path, change: dict[str, object], match: str) -> None:
+    with pytest.raises(ConfigError, match=match):
+        make_voc(tmp_path / "out", **SMALL | change)  # type: ignore[arg-type]
+    assert not (tmp_path / "out").exists()
+
+
+def test_package_imports_neither_torch_nor_mmengine() -> None:
+    code = (
+        "import sys, vicregl_bench.data; "
+        "print([m for m in ('torch', 'mmengine', 'mmseg', 'mmcv') if m in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"

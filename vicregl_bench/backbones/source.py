@@ -1,0 +1,109 @@
+"""From `--ckpt` to a backbone: a checkpoint file, or random weights of an architecture."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from vicregl_bench.backbones.resnet import (
+    ARCHS,
+    build_resnet,
+    random_resnet_state,
+    resnet_spec,
+    resnet_targets,
+)
+from vicregl_bench.checkpoints import Card, load_checkpoint, weights_sha256
+
+RANDOM_PREFIX = "random:"
+
+
+@dataclass(frozen=True)
+class BackboneSource:
+    """Weights with everything needed to build and describe their backbone."""
+
+    name: str  # file name, or random:ARCH
+    arch: str
+    card: Card
+    state_dict: Mapping[str, Tensor]
+    weights_sha256: str
+    file_sha256: str | None = None
+    coverage: dict[str, Any] | None = None
+    notes: tuple[str, ...] = ()
+
+    def build(self, output_stride: int) -> nn.Module:
+        """The backbone with these weights; its forward gives the maps of the four stages."""
+        backbone = build_resnet(self.arch, output_stride)
+        backbone.load_state_dict(dict(self.state_dict), strict=True)
+        return backbone
+
+
+def read_backbone(
+    ckpt: str,
+    *,
+    arch: str | None = None,
+    method: str | None = None,
+    prefix: str | None = None,
+    trust_pickle: bool = False,
+    seed: int = 0,
+) -> BackboneSource:
+    """Read `FILE` or make `random:ARCH`.
+
+    Args:
+        ckpt: path of a checkpoint, or "random:" and an architecture.
+        arch: architecture of a file, where its weights do not tell (v1 against v1.5 ResNets).
+        method: reader to use instead of the one that recognises the content.
+        prefix: key prefix of the backbone, where several fit.
+        trust_pickle: load a file with foreign globals; it may run code.
+        seed: of random weights.
+
+    Raises:
+        CheckpointError: the file cannot be read or does not hold the backbone whole.
+        ConfigError: unknown architecture.
+    """
+    if ckpt.startswith(RANDOM_PREFIX):
+        return _random_backbone(ckpt.removeprefix(RANDOM_PREFIX), seed)
+    if arch is not None:
+        resnet_spec(arch)
+    checkpoint = load_checkpoint(
+        Path(ckpt),
+        resnet_targets(),
+        arch=arch,
+        method=method,
+        prefix=prefix,
+        trust_pickle=trust_pickle,
+    )
+    twins = [other for other in checkpoint.also_fits if other in ARCHS]
+    notes = [checkpoint.card.note] if checkpoint.card.note else []
+    if arch is None and twins:
+        notes.append(
+            f"taken for {checkpoint.arch}; {', '.join(twins)} has the same shapes: "
+            f"pass --arch {twins[0]} if the weights are of that kind"
+        )
+    return BackboneSource(
+        name=Path(ckpt).name,
+        arch=checkpoint.arch,
+        card=checkpoint.card,
+        state_dict=checkpoint.state_dict,
+        weights_sha256=checkpoint.weights_sha256,
+        file_sha256=checkpoint.file_sha256,
+        coverage=checkpoint.coverage.to_dict(),
+        notes=tuple(notes),
+    )
+
+
+def _random_backbone(arch: str, seed: int) -> BackboneSource:
+    state = random_resnet_state(arch, seed)
+    card = Card(
+        method="random",
+        title="Random weights",
+        source="torchvision's initialisation: Kaiming normal convolutions, unit BatchNorm",
+    )
+    return BackboneSource(
+        name=f"{RANDOM_PREFIX}{arch}",
+        arch=arch,
+        card=card,
+        state_dict=state,
+        weights_sha256=weights_sha256(state),
+    )

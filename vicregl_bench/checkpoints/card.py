@@ -1,0 +1,39 @@
+"""The card of a method: the facts about its weights that no tensor carries."""
+
+from dataclasses import asdict, dataclass
+
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+"""0.485, 0.456, 0.406 on [0, 1] pixels, times 255 (torchvision's ImageNet normalisation)."""
+
+IMAGENET_STD = (58.395, 57.12, 57.375)
+"""0.229, 0.224, 0.225 on [0, 1] pixels, times 255 (torchvision's ImageNet normalisation)."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a reader knows about the weights of one method besides the tensors.
+
+    Attributes:
+        method: identifier used on the command line and in records, e.g. `vicregl`.
+        title: the method's name in tables, e.g. `VICRegL`.
+        source: where the facts on this card come from.
+        mean: per-channel mean subtracted from the input, on the 0-255 scale.
+        std: per-channel divisor of the input, on the 0-255 scale.
+        channel_order: order of the channels that `mean` and `std` refer to.
+        note: what a user should know before comparing numbers.
+    """
+
+    method: str
+    title: str
+    source: str
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    channel_order: str = "rgb"
+    note: str = ""
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the card as plain JSON values."""
+        return {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in asdict(self).items()
+        }

@@ -1,0 +1,61 @@
+"""The tensors taken from a checkpoint: made plain float32, checked, and hashed."""
+
+import hashlib
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from vicregl_bench.errors import CheckpointError
+
+COUNTER = "num_batches_tracked"
+"""BatchNorm's step counter: no parameter, no statistic; evaluation never reads it."""
+
+
+def is_counter(key: str) -> bool:
+    """Whether a key names BatchNorm's step counter."""
+    return key == COUNTER or key.endswith("." + COUNTER)
+
+
+def to_float32(key: str, tensor: Tensor) -> Tensor:
+    """Return a contiguous float32 copy that shares no memory with the (mapped) file.
+
+    Raises:
+        CheckpointError: the tensor is not a dense floating-point one, or has a NaN or infinity.
+    """
+    if (
+        not tensor.is_floating_point()
+        or tensor.layout != torch.strided
+        or tensor.device.type != "cpu"
+    ):
+        raise CheckpointError(
+            f"{key}: a dense floating-point tensor is needed, the file holds "
+            f"{tensor.dtype}, {tensor.layout}, on {tensor.device}; save the weights as float32"
+        )
+    plain = tensor.detach().to(torch.float32, copy=True, memory_format=torch.contiguous_format)
+    finite = torch.isfinite(plain)
+    if not bool(finite.all()):
+        bad = int((~finite).sum())
+        raise CheckpointError(
+            f"{key}: {bad} of {plain.numel()} values are NaN or infinite; "
+            "the training diverged or the file is damaged, use another checkpoint"
+        )
+    return plain
+
+
+def weights_sha256(state_dict: Mapping[str, Tensor]) -> str:
+    """Return the sha256 of the weights themselves, in hex.
+
+    Hashed are, in sorted order, each tensor's name, shape and values as little-endian float32;
+    `num_batches_tracked` is left out. The same weights in another container, under another
+    prefix or in half precision (against its float32 cast) have the same hash.
+    """
+    digest = hashlib.sha256()
+    for key in sorted(state_dict):
+        if is_counter(key):
+            continue
+        tensor = state_dict[key]
+        digest.update(f"{key} {tuple(tensor.shape)}\n".encode())
+        values = tensor.detach().to("cpu", torch.float32).contiguous().numpy()
+        digest.update(values.astype("<f4", copy=False).data)
+    return digest.hexdigest()

@@ -1,0 +1,63 @@
+"""The entry point: every error a user can cause ends in one clear line and its exit code."""
+
+import errno
+import sys
+
+import typer
+from rich.console import Console
+
+from vicregl_bench.cli import commands, data_commands, run_command
+from vicregl_bench.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, BenchError
+
+_FILE_SYSTEM = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT}
+
+app = typer.Typer(
+    name="vicregl-bench",
+    help="Dense evaluation of self-supervised vision backbones under exact protocols.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+run_command.register(app)
+commands.register(app)
+data_commands.register(app)
+
+
+def _fail(text: str, code: int) -> int:
+    Console(stderr=True, highlight=False).print(f"error: {text}", markup=False, soft_wrap=True)
+    return code
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit: 0 done, 1 a check failed, 2 bad input, 130 interrupted."""
+    sys.exit(_guarded(arguments))
+
+
+def _guarded(arguments: list[str] | None) -> int:
+    try:
+        app(args=arguments, standalone_mode=True)
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else EXIT_BAD_INPUT
+    except BenchError as error:
+        return _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return _fail("interrupted", EXIT_INTERRUPTED)
+    except ImportError as error:
+        if "libGL" in str(error):
+            return _fail(
+                "opencv-python needs libGL, which this machine lacks: "
+                "pip uninstall -y opencv-python opencv-python-headless && "
+                "pip install opencv-python-headless",
+                EXIT_BAD_INPUT,
+            )
+        raise
+    except OSError as error:
+        if error.errno in _FILE_SYSTEM:
+            where = f" {error.filename}" if error.filename else ""
+            return _fail(f"cannot read or write{where}: {error.strerror}", EXIT_BAD_INPUT)
+        raise
+    return 0
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""What the commands print on stdout."""
+
+import json
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from vicregl_bench.records.schema import Record
+
+_BAR_WIDTH = 30
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document on stdout."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def print_text(text: str) -> None:
+    """Print text as it is: no markup, no wrapping."""
+    sys.stdout.write(text + "\n")
+
+
+def print_record(record: Record) -> None:
+    """Print a record for people: what was run, the learning-rate curve, the best."""
+    from vicregl_bench.tables.frames import learning_rate_curve
+
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
+    task, checkpoint, data = record.task, record.checkpoint, record.data
+    console.print(f"[bold]{task.title}[/bold]  {task.name} v{task.version}, profile {task.profile}")
+    console.print(
+        f"{checkpoint.name}: {checkpoint.method}, {checkpoint.arch}, "
+        f"weights {checkpoint.weights_sha256[:12]}"
+    )
+    console.print(
+        f"{data.variant}: {data.train} train, {data.val} val; {record.environment.precision}, "
+        f"{record.cost.wall_s:.0f} s, peak {record.cost.peak_memory_mib:.0f} MiB"
+    )
+    if record.status == "interrupted":
+        done = record.progress
+        console.print(f"[yellow]interrupted[/yellow] after {done.iterations} of {done.of}")
+    if record.results:
+        curve = learning_rate_curve(record)
+        top = curve["mIoU"].max()
+        table = Table("learning rate", "mIoU", "± seeds", "pixel acc.", "", show_edge=False)
+        for row in curve.to_dict("records"):
+            bar = "" if row["mIoU"] != row["mIoU"] else "█" * round(_BAR_WIDTH * row["mIoU"] / top)
+            best = record.best is not None and row["lr"] == record.best.lr
+            lost = f" {row['diverged']} diverged" if row["diverged"] else ""
+            table.add_row(
+                f"{row['lr']:g}",
+                f"{row['mIoU']:.2f}",
+                f"{row['std']:.2f}",
+                f"{row['pixel acc.']:.2f}",
+                bar + (" best" if best else "") + lost,
+                style="bold" if best else None,
+            )
+        console.print(table)
+    if record.best is not None:
+        best_, (low, high) = record.best, record.best.interval
+        console.print(
+            f"[bold]best mIoU {best_.miou_mean:.2f} ± {best_.miou_std:.2f}[/bold] at lr "
+            f"{best_.lr:g} ({best_.seeds} seeds, chosen on {task.select}); "
+            f"95 % over pictures {low:.1f} to {high:.1f}"
+        )
+    for deviation in record.deviations:
+        console.print(f"deviation: {deviation}", markup=False)
+    for note in (*checkpoint.notes, *data.notes):
+        console.print(f"note: {note}", markup=False)

@@ -1,0 +1,138 @@
+"""`vicregl-bench run`: one task on one backbone."""
+
+import contextlib
+import shlex
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from vicregl_bench.cli.reporter import StderrReporter
+from vicregl_bench.errors import EXIT_CHECK_FAILED, ConfigError
+
+_OUT = Path("runs")
+
+
+class _Profile(StrEnum):
+    paper = "paper"
+    ci = "ci"
+
+
+class _Select(StrEnum):
+    val = "val"
+    holdout = "holdout"
+
+
+class _Precision(StrEnum):
+    fp32 = "fp32"
+    bf16 = "bf16"
+
+
+def _sweep_overrides(lrs: str | None, seeds: int | None) -> dict[str, Any]:
+    overrides: dict[str, Any] = {}
+    if lrs is not None:
+        try:
+            overrides["sweep.lrs"] = [float(rate) for rate in lrs.replace(",", " ").split()]
+        except ValueError:
+            raise ConfigError(f"--lrs takes numbers such as 0.1,0.05, not {lrs!r}") from None
+    if seeds is not None:
+        overrides["sweep.seeds"] = seeds
+    return overrides
+
+
+def run(
+    ckpt: Annotated[str, typer.Option(help="Checkpoint file, or random:ARCH.")],
+    task: Annotated[str, typer.Option(help="Task; `vicregl-bench ls tasks` lists them.")],
+    data_root: Annotated[Path, typer.Option(help="Where the data set is (docs/data.md).")],
+    arch: Annotated[
+        str | None, typer.Option(help="Architecture, where weights do not tell: resnet50_v1.")
+    ] = None,
+    method: Annotated[str | None, typer.Option(help="Reader of the checkpoint.")] = None,
+    prefix: Annotated[str | None, typer.Option(help="Key prefix of the backbone.")] = None,
+    trust_pickle: Annotated[
+        bool, typer.Option("--trust-pickle", help="Unpickle foreign objects; they may run code.")
+    ] = False,
+    profile: Annotated[_Profile, typer.Option(help="Full protocol or minutes.")] = _Profile.paper,
+    lrs: Annotated[str | None, typer.Option(help="Learning rates, such as 0.1,0.05.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Heads per learning rate.")] = None,
+    select: Annotated[
+        _Select, typer.Option(help="What chooses the learning rate: val, or a slice of train.")
+    ] = _Select.val,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Override a setting: schedule.iters=100 (a deviation)."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    precision: Annotated[
+        _Precision | None, typer.Option(help="Of the frozen trunk; default fp32 on CPU.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=0, help="Data loading processes.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder of records.")] = _OUT,
+    pictures: Annotated[
+        int, typer.Option(min=0, help="Draw this many val pictures and the curve.")
+    ] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Run again what is there.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The record on stdout.")] = False,
+) -> None:
+    """Judge a backbone by a task; leaves one record in the folder of records."""
+    from vicregl_bench.cli.output import print_json, print_record
+    from vicregl_bench.tasks.protocol import load_task, parse_overrides
+
+    overrides = parse_overrides(settings or []) | _sweep_overrides(lrs, seeds)
+    chosen = load_task(task, profile.value, overrides)
+    with StderrReporter() as reporter, contextlib.redirect_stdout(sys.stderr):
+        # imported late: torch and mmseg take seconds, a wrong option should not
+        from vicregl_bench.backbones.source import read_backbone
+        from vicregl_bench.tasks.request import RunRequest
+        from vicregl_bench.tasks.segmentation.run import run_linear_segmentation
+
+        source = read_backbone(
+            ckpt, arch=arch, method=method, prefix=prefix, trust_pickle=trust_pickle
+        )
+        for note in source.notes:
+            reporter.warn(note)
+        request = RunRequest(
+            task=chosen,
+            source=source,
+            data_root=data_root,
+            out=out,
+            select=select.value,
+            precision=precision.value if precision else None,
+            device=device,
+            workers=workers,
+            pictures=pictures,
+            force=force,
+            command=shlex.join(["vicregl-bench", *sys.argv[1:]]),
+        )
+        outcome = run_linear_segmentation(request, reporter)
+        if outcome.skipped:
+            reporter.warn(f"this run is there already: {outcome.path} (--force runs it again)")
+        elif pictures and outcome.predictions:
+            _draw(outcome, reporter)
+    if as_json:
+        print_json(outcome.record.model_dump(mode="json"))
+    else:
+        print_record(outcome.record)
+        typer.echo(f"record: {outcome.path}")
+    if outcome.record.status == "diverged":
+        reporter.warn("every head diverged: try smaller learning rates with --lrs")
+        raise typer.Exit(EXIT_CHECK_FAILED)
+
+
+def _draw(outcome: Any, reporter: StderrReporter) -> None:
+    from vicregl_bench.data import palette
+    from vicregl_bench.tables.pictures import draw_curve, draw_predictions
+
+    curve = outcome.path.with_suffix(".curve.png")
+    predictions = outcome.path.with_suffix(".predictions.png")
+    draw_curve(outcome.record, curve)
+    rows = [(p.pair.image, p.pair.mask, p.labels) for p in outcome.predictions]
+    draw_predictions(rows, palette(), predictions)
+    reporter.console.print(f"pictures: {predictions}, {curve}", soft_wrap=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command()(run)

@@ -1,0 +1,68 @@
+"""What machine, versions and revision a record was made with."""
+
+import importlib.metadata
+import os
+import platform
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+from vicregl_bench.records.schema import Environment
+
+_PACKAGES = (
+    "vicregl-bench",
+    "torch",
+    "torchvision",
+    "numpy",
+    "onedl-mmengine",
+    "onedl-mmcv",
+    "onedl-mmsegmentation",
+)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _git_revision() -> str | None:
+    """Revision of the checkout this package runs from, "+" if changed; None outside of one."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    try:
+        revision, changes = (
+            subprocess.run(
+                ["git", "-C", str(root), *arguments],
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=10,
+            ).stdout.strip()
+            for arguments in (("rev-parse", "HEAD"), ("status", "--porcelain", "-uno"))
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return revision + ("+" if changes else "")
+
+
+def describe_environment(device: str, precision: str) -> Environment:
+    """The environment of this process; `device` is a readable device name."""
+    versions = {package: _version(package) for package in _PACKAGES}
+    return Environment(
+        device=device,
+        precision=precision,
+        platform=f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+        cpu_count=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1,
+        versions={package: version for package, version in versions.items() if version},
+        git_revision=_git_revision(),
+    )
+
+
+def peak_memory_mib() -> float:
+    """Peak resident memory of this process so far, in MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1024 if sys.platform != "darwin" else peak / 2**20

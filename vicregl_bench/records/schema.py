@@ -1,0 +1,133 @@
+"""The record of a run: what was measured, under which protocol, on what, and how.
+
+Percentages are in [0, 100], times in seconds, memory in MiB. A value that does not exist (the IoU
+of a class that never occurs, the score of a diverged head) is null, never NaN.
+"""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+SCHEMA_VERSION: Literal[1] = 1
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TaskInfo(_Part):
+    """The protocol, and every setting that the run had."""
+
+    name: str
+    version: int
+    profile: str
+    title: str
+    tables: tuple[str, ...]  # tables of the VICRegL paper
+    source: str
+    settings: dict[str, Any]  # after profile and overrides
+    select: Literal["val", "holdout"]  # what the best learning rate was chosen on
+
+
+class CheckpointInfo(_Part):
+    """The weights that were judged."""
+
+    name: str  # file name, or random:ARCH
+    method: str
+    arch: str
+    weights_sha256: str  # over the tensors used, in float32
+    file_sha256: str | None
+    card: dict[str, Any]
+    coverage: dict[str, Any] | None
+    notes: tuple[str, ...] = ()
+
+
+class DataInfo(_Part):
+    """The pictures."""
+
+    root: str
+    variant: str
+    train: int
+    val: int
+    holdout: int
+    fingerprint: str
+    fingerprint_kind: str
+    notes: tuple[str, ...] = ()
+
+
+class HeadResult(_Part):
+    """One learning rate and seed."""
+
+    lr: float
+    seed: int
+    miou: float | None
+    pixel_accuracy: float | None
+    class_iou: dict[str, float | None] | None
+    holdout_miou: float | None = None
+    diverged_at: int | None = None  # iteration at which the loss stopped being finite
+
+
+class Best(_Part):
+    """The best learning rate: mean and population standard deviation over its seeds."""
+
+    lr: float
+    miou_mean: float
+    miou_std: float
+    seeds: int
+    interval: tuple[float, float]  # 95 % bootstrap over val pictures
+    class_iou: dict[str, float | None]  # mean over seeds
+
+
+class Cost(_Part):
+    """What the run took; interrupted parts are counted in."""
+
+    wall_s: float
+    train_s: float
+    pictures_per_second: float | None  # in training, trunk and all heads
+    peak_memory_mib: float
+
+
+class Environment(_Part):
+    """Where the run was made."""
+
+    device: str
+    precision: str
+    platform: str
+    cpu_count: int
+    versions: dict[str, str]
+    git_revision: str | None
+
+
+class Progress(_Part):
+    """How far a run has come."""
+
+    iterations: int
+    of: int
+
+
+class Record(_Part):
+    """One run. `key` identifies protocol, settings, weights and data: one key, one record."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    key: str
+    status: Literal["complete", "interrupted", "diverged"]
+    created: str  # ISO 8601, UTC
+    task: TaskInfo
+    checkpoint: CheckpointInfo
+    data: DataInfo
+    deviations: tuple[str, ...]
+    progress: Progress
+    results: tuple[HeadResult, ...] = ()
+    best: Best | None = None
+    frozen_hash_unchanged: bool | None = None
+    cost: Cost
+    environment: Environment
+    command: str
+    pictures_file: str | None = None  # areas per val picture, beside the record
+
+    @property
+    def file_name(self) -> str:
+        """Name of the record's file: readable, and unique by its key."""
+        stem = self.checkpoint.name.replace(":", "-").removesuffix(".pth").removesuffix(".tar")
+        safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in stem)
+        task = self.task
+        return f"{task.name}-v{task.version}-{task.profile}-{safe}-{self.key[:12]}.json"

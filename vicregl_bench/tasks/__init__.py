@@ -1,0 +1,1 @@
+"""Tasks: versioned protocols as data, and the runs that follow them."""

@@ -1,0 +1,1 @@
+"""Frozen linear segmentation on mmsegmentation's data sets, transforms and metric."""

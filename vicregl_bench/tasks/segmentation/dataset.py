@@ -1,0 +1,184 @@
+"""Pictures and masks for mmengine, with augmentation seeded by position in the stream.
+
+mmengine resumes the order of the data but no random state. Here the sampler yields (position,
+index), and the data set seeds the augmentation by (seed, position): a resumed run, and any number
+of workers, see the very same crops.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from mmseg.datasets import BaseSegDataset, PascalVOCDataset
+from mmseg.registry import DATA_SAMPLERS, DATASETS
+from torch.utils.data import Sampler
+
+from vicregl_bench.data import Pair
+from vicregl_bench.tasks.protocol import DataSection
+
+_ORDER, _AUGMENTATION = 3, 4
+
+
+@DATASETS.register_module()
+class SegmentationPairs(BaseSegDataset):  # type: ignore[misc]
+    """mmseg data set over an explicit list of pictures and masks, with VOC's classes.
+
+    Args:
+        pairs: pictures and their masks.
+        seed: of the augmentation; used when an item is asked for as (position, index).
+        kwargs: of mmseg's `BaseSegDataset`.
+    """
+
+    METAINFO = PascalVOCDataset.METAINFO
+
+    def __init__(self, pairs: Sequence[Pair], seed: int = 0, **kwargs: Any) -> None:
+        self.pairs, self.seed = tuple(pairs), seed
+        super().__init__(img_suffix=".jpg", seg_map_suffix=".png", **kwargs)
+
+    def load_data_list(self) -> list[dict[str, Any]]:
+        """One entry a pair, as mmseg's transforms expect it."""
+        return [
+            {
+                "img_path": str(pair.image),
+                "seg_map_path": str(pair.mask),
+                "label_map": self.label_map,
+                "reduce_zero_label": self.reduce_zero_label,
+                "seg_fields": [],
+            }
+            for pair in self.pairs
+        ]
+
+    def __getitem__(self, item: int | tuple[int, int]) -> Any:
+        """Sample `index`, or sample (position, index) with augmentation seeded by the position."""
+        if not isinstance(item, tuple):
+            return super().__getitem__(item)
+        position, index = item
+        # mmcv's transforms draw from the global generators: lend them a seeded state
+        states = np.random.get_state(), random.getstate()
+        entropy = np.random.SeedSequence((self.seed, position, _AUGMENTATION)).generate_state(2)
+        np.random.seed(int(entropy[0]))
+        random.seed(int(entropy[1]))
+        try:
+            return super().__getitem__(index)
+        finally:
+            np.random.set_state(states[0])
+            random.setstate(states[1])
+
+
+@DATA_SAMPLERS.register_module()
+class PositionSampler(Sampler[tuple[int, int]]):
+    """Endless shuffled stream of (position, index); epoch e is a permutation seeded by (seed, e).
+
+    Args:
+        dataset: its length is what counts.
+        seed: of the order.
+        shuffle: off gives the natural order, again and again.
+    """
+
+    def __init__(self, dataset: Any, seed: int = 0, shuffle: bool = True) -> None:
+        self.size, self.seed, self.shuffle, self.start = len(dataset), seed, shuffle, 0
+
+    def skip(self, num_samples: int) -> None:
+        """Begin at an absolute position of the stream (mmengine calls it on resume)."""
+        self.start = num_samples
+
+    def _order(self, epoch: int) -> list[int]:
+        if not self.shuffle:
+            return list(range(self.size))
+        entropy = np.random.SeedSequence((self.seed, epoch, _ORDER))
+        order: list[int] = np.random.default_rng(entropy).permutation(self.size).tolist()
+        return order
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        position = self.start
+        while True:
+            epoch, offset = divmod(position, self.size)
+            for index in self._order(epoch)[offset:]:
+                yield position, index
+                position += 1
+
+    def __len__(self) -> int:
+        return self.size
+
+
+def train_pipeline(data: DataSection) -> list[dict[str, Any]]:
+    """Mmseg's VOC training transforms at the protocol's sizes."""
+    return [
+        {"type": "LoadImageFromFile"},
+        {"type": "LoadAnnotations"},
+        {
+            "type": "RandomResize",
+            "scale": data.resize,
+            "ratio_range": data.ratio_range,
+            "keep_ratio": True,
+        },
+        {"type": "RandomCrop", "crop_size": data.crop, "cat_max_ratio": data.cat_max_ratio},
+        {"type": "RandomFlip", "prob": data.flip},
+        {"type": "PhotoMetricDistortion"},
+        {"type": "PackSegInputs"},
+    ]
+
+
+def test_pipeline(data: DataSection) -> list[dict[str, Any]]:
+    """Mmseg's test transforms: the picture is resized, the mask keeps its own size."""
+    return [
+        {"type": "LoadImageFromFile"},
+        {"type": "Resize", "scale": data.test_resize, "keep_ratio": True},
+        {"type": "LoadAnnotations"},
+        {"type": "PackSegInputs"},
+    ]
+
+
+def train_loader(
+    pairs: Sequence[Pair], data: DataSection, *, batch_size: int, seed: int, workers: int
+) -> dict[str, Any]:
+    """Mmengine configuration of the training data loader."""
+    return {
+        "batch_size": batch_size,
+        "num_workers": workers,
+        "persistent_workers": workers > 0,
+        "sampler": {"type": "PositionSampler", "seed": seed},
+        "dataset": {
+            "type": "SegmentationPairs",
+            "pairs": tuple(pairs),
+            "seed": seed,
+            "pipeline": train_pipeline(data),
+            "ignore_index": data.ignore_index,
+        },
+    }
+
+
+def test_loader(pairs: Sequence[Pair], data: DataSection, *, workers: int) -> dict[str, Any]:
+    """Mmengine configuration of a test data loader: one picture at a time, in order."""
+    return {
+        "batch_size": 1,
+        "num_workers": workers,
+        "sampler": {"type": "DefaultSampler", "shuffle": False},
+        "dataset": {
+            "type": "SegmentationPairs",
+            "pairs": tuple(pairs),
+            "test_mode": True,
+            "pipeline": test_pipeline(data),
+            "ignore_index": data.ignore_index,
+        },
+    }
+
+
+def preprocessor(data: DataSection, mean: Sequence[float], std: Sequence[float]) -> dict[str, Any]:
+    """Mmseg's data preprocessor: BGR to RGB, normalisation, padding of small crops with 255."""
+    return {
+        "type": "SegDataPreProcessor",
+        "mean": list(mean),
+        "std": list(std),
+        "bgr_to_rgb": True,
+        "size": data.crop,
+        "pad_val": 0,
+        "seg_pad_val": data.ignore_index,
+    }
+
+
+def stack_labels(data_samples: Sequence[Any]) -> torch.Tensor:
+    """(B, H, W) labels of a batch of mmseg data samples."""
+    return torch.stack([sample.gt_sem_seg.data.squeeze(0) for sample in data_samples])

@@ -1,0 +1,118 @@
+"""mIoU of every head, from histograms kept per picture."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from mmseg.evaluation import IoUMetric
+from mmseg.registry import METRICS
+
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class PictureAreas:
+    """Areas in pixels per picture, head and class, each (N, K, C); ground truth is (N, C)."""
+
+    names: tuple[str, ...]
+    intersect: IntArray
+    predicted: IntArray
+    labelled: IntArray
+
+    def iou(self) -> FloatArray:
+        """(K, C) IoU in percent over the data set's pixels; NaN where a class never occurs."""
+        return iou_percent(self.intersect.sum(0), self.predicted.sum(0), self.labelled.sum(0))
+
+    def pixel_accuracy(self) -> FloatArray:
+        """(K,) share of labelled pixels predicted right, in percent."""
+        accuracy: FloatArray = 100.0 * self.intersect.sum((0, 2)) / self.labelled.sum()
+        return accuracy
+
+
+def iou_percent(
+    intersect: npt.NDArray[Any], predicted: npt.NDArray[Any], labelled: npt.NDArray[Any]
+) -> FloatArray:
+    """IoU in percent from areas (..., K, C), (..., K, C) and (..., C); NaN where the union is 0."""
+    union = predicted + labelled[..., None, :] - intersect
+    with np.errstate(invalid="ignore", divide="ignore"):
+        iou: FloatArray = 100.0 * intersect / union
+    return iou
+
+
+def bootstrap_interval(
+    areas: PictureAreas, heads: list[int], *, resamples: int = 1000, seed: int = 0
+) -> tuple[float, float]:
+    """95 % percentile interval of the mean mIoU of some heads over resampled pictures.
+
+    Pictures are drawn with replacement, the same draw for every head; a resample's mIoU averages
+    over the classes that occur in it.
+    """
+    count = len(areas.names)
+    draws = np.random.default_rng(seed).multinomial(count, [1.0 / count] * count, size=resamples)
+    intersect, predicted = (
+        np.tensordot(draws, area[:, heads], axes=1) for area in (areas.intersect, areas.predicted)
+    )
+    iou = iou_percent(intersect, predicted, draws @ areas.labelled)
+    low, high = np.percentile(np.nanmean(iou, axis=2).mean(axis=1), [2.5, 97.5])
+    return float(low), float(high)
+
+
+@METRICS.register_module()
+class SweepIoUMetric(IoUMetric):  # type: ignore[misc]
+    """mmseg's IoUMetric for (K, H, W) predictions, without its rounding.
+
+    After an evaluation, `areas` holds the histograms that everything else is computed from, and
+    `kept` the label maps (K, H, W) of the pictures named in `keep`.
+
+    Args:
+        keep: paths of pictures whose predictions are wanted.
+        kwargs: of mmseg's metric.
+    """
+
+    def __init__(self, keep: Collection[str] = (), **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.keep = frozenset(keep)
+        self.kept: dict[str, npt.NDArray[np.uint8]] = {}
+        self.areas: PictureAreas | None = None
+
+    def process(self, data_batch: Any, data_samples: Any) -> None:
+        """Histogram every head's prediction of each picture against its mask."""
+        classes = len(self.dataset_meta["classes"])
+        for sample in data_samples:
+            predictions = sample["pred_sem_seg"]["data"]
+            if sample["img_path"] in self.keep:
+                self.kept[sample["img_path"]] = predictions.cpu().numpy()
+            label = sample["gt_sem_seg"]["data"].squeeze(0).to(predictions.device).long()
+            valid = label != self.ignore_index
+            label = label[valid]
+            # one histogram over pairs (label, prediction) gives all three areas
+            tables = torch.stack(
+                [
+                    torch.bincount(label * classes + p[valid], minlength=classes * classes)
+                    for p in predictions
+                ]
+            ).view(-1, classes, classes)
+            self.results.append(
+                (
+                    sample["img_path"],
+                    tables.diagonal(dim1=1, dim2=2).cpu().numpy(),
+                    tables.sum(dim=1).cpu().numpy(),
+                    tables[0].sum(dim=1).cpu().numpy(),
+                )
+            )
+
+    def compute_metrics(self, results: list[Any]) -> dict[str, float]:
+        """MIoU of every head, in percent, as `head<k>/mIoU`."""
+        paths, intersect, predicted, labelled = zip(*results, strict=True)
+        self.areas = PictureAreas(
+            names=tuple(path.replace("\\", "/").rsplit("/", 1)[-1] for path in paths),
+            intersect=np.stack(intersect),
+            predicted=np.stack(predicted),
+            labelled=np.stack(labelled),
+        )
+        means = np.nanmean(self.areas.iou(), axis=1)
+        return {f"head{k}/mIoU": float(mean) for k, mean in enumerate(means)}
