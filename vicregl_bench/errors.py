@@ -28,13 +28,7 @@ class RecordError(BenchError):
     """A record that cannot be read, found or written."""
 
 
-class AllHeadsDiverged(BenchError):
-    """Every head of a sweep ended in NaN: there is no result to report."""
-
-    exit_code = EXIT_CHECK_FAILED
-
-
-class Interrupted(BenchError):
+class RunInterruptedError(BenchError):
     """The user stopped the run; what was done so far is kept and a second run resumes."""
 
     exit_code = EXIT_INTERRUPTED

@@ -89,7 +89,7 @@ def build_resnet(arch: str, output_stride: int = 32) -> nn.Module:
 
     Returns:
         A module mapping images (B, 3, H, W) to maps of strides 4, 8 and up to `output_stride`,
-        whose state dict has torchvision's keys without `fc`. Its weights are placeholders: load some.
+        whose state dict has torchvision's keys without `fc`. Its own weights are placeholders.
 
     Raises:
         ConfigError: unknown architecture or impossible output stride.

@@ -17,8 +17,12 @@ def is_counter(key: str) -> bool:
     return key == COUNTER or key.endswith("." + COUNTER)
 
 
-def to_float32(key: str, tensor: Tensor) -> Tensor:
+def to_float32(tensor: Tensor, *, where: str) -> Tensor:
     """Return a contiguous float32 copy that shares no memory with the (mapped) file.
+
+    Args:
+        tensor: of any floating-point type and shape.
+        where: file and key, for the error's text.
 
     Raises:
         CheckpointError: the tensor is not a dense floating-point one, or has a NaN or infinity.
@@ -29,7 +33,7 @@ def to_float32(key: str, tensor: Tensor) -> Tensor:
         or tensor.device.type != "cpu"
     ):
         raise CheckpointError(
-            f"{key}: a dense floating-point tensor is needed, the file holds "
+            f"{where}: a dense floating-point tensor is needed, the file holds "
             f"{tensor.dtype}, {tensor.layout}, on {tensor.device}; save the weights as float32"
         )
     plain = tensor.detach().to(torch.float32, copy=True, memory_format=torch.contiguous_format)
@@ -37,7 +41,7 @@ def to_float32(key: str, tensor: Tensor) -> Tensor:
     if not bool(finite.all()):
         bad = int((~finite).sum())
         raise CheckpointError(
-            f"{key}: {bad} of {plain.numel()} values are NaN or infinite; "
+            f"{where}: {bad} of {plain.numel()} values are NaN or infinite; "
             "the training diverged or the file is damaged, use another checkpoint"
         )
     return plain

@@ -5,6 +5,7 @@ A of shape (H, h) and B of shape (W, w). Written so, its transpose is at hand wi
 two resizings in a row are one pair of matrices.
 """
 
+import itertools
 from functools import lru_cache
 
 import torch
@@ -13,10 +14,10 @@ from torch import Tensor
 
 
 @lru_cache(maxsize=256)
-def _matrix(in_size: int, out_size: int, align_corners: bool, dtype: torch.dtype) -> Tensor:
+def _matrix(in_size: int, out_size: int, align_corners: bool) -> Tensor:
     basis = torch.eye(in_size, dtype=torch.float64)[:, None, :]
     resized = F.interpolate(basis, size=out_size, mode="linear", align_corners=align_corners)
-    return resized[:, 0].T.contiguous().to(dtype)
+    return resized[:, 0].T.contiguous()
 
 
 def resize_matrix(
@@ -36,7 +37,7 @@ def resize_matrix(
     Returns:
         (sizes[-1], sizes[0]) matrix A, so that `A @ x` resizes x through all the sizes.
     """
-    matrix = _matrix(sizes[0], sizes[1], align_corners, torch.float64)
-    for in_size, out_size in zip(sizes[1:-1], sizes[2:], strict=True):
-        matrix = _matrix(in_size, out_size, align_corners, torch.float64) @ matrix
+    matrix = torch.eye(sizes[0], dtype=torch.float64)
+    for in_size, out_size in itertools.pairwise(sizes):
+        matrix = _matrix(in_size, out_size, align_corners) @ matrix
     return matrix.to(device=device, dtype=dtype)

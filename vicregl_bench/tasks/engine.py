@@ -12,7 +12,7 @@ import torch
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import Runner
 
-from vicregl_bench.errors import Interrupted
+from vicregl_bench.errors import RunInterruptedError
 
 
 class StopFlag:
@@ -57,7 +57,7 @@ class StoppableCheckpointHook(CheckpointHook):  # type: ignore[misc]
         super().after_train_iter(runner, batch_idx, data_batch, outputs)
         if self.stop.requested and not runner.train_loop.stop_training:
             self._save_checkpoint(runner)
-            raise Interrupted("stopped")
+            raise RunInterruptedError("stopped")
 
 
 class ReportHook(Hook):  # type: ignore[misc]
@@ -87,7 +87,7 @@ class EvaluationHook(Hook):  # type: ignore[misc]
     def _after(self, batch_idx: int) -> None:
         self.report(batch_idx + 1)
         if self.stop.requested:
-            raise Interrupted("stopped")
+            raise RunInterruptedError("stopped")
 
     def after_val_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None

@@ -27,7 +27,7 @@ from vicregl_bench.data import (
     require_sound,
     split_holdout,
 )
-from vicregl_bench.errors import BenchError, Interrupted, RecordError
+from vicregl_bench.errors import BenchError, RunInterruptedError, RecordError
 from vicregl_bench.heads.linear_sweep import HeadSpec, LinearSweep
 from vicregl_bench.records import (
     CheckpointInfo,
@@ -133,7 +133,7 @@ def run_linear_segmentation(request: RunRequest, reporter: Reporter) -> RunOutco
     Raises:
         DataError: the data root is incomplete or damaged (found before training).
         RecordError: a record of this key is there and unreadable, or cannot be written.
-        Interrupted: Ctrl-C; an interrupted record is left and the next call resumes.
+        RunInterruptedError: Ctrl-C; an interrupted record is left and the next call resumes.
     """
     clock = _Clock()
     plan = _plan(request)
@@ -289,10 +289,10 @@ def _run(plan: _Plan, reporter: Reporter, clock: _Clock) -> tuple[Record, tuple[
     with stop.listening():
         try:
             evaluation = _train_and_evaluate(plan, reporter, clock, trunk, sweep, stop)
-        except (Interrupted, KeyboardInterrupt):
+        except (RunInterruptedError, KeyboardInterrupt):
             record = _record(plan, clock, trunk, sweep, "interrupted")
             path = write_record(plan.request.out, record)
-            raise Interrupted(
+            raise RunInterruptedError(
                 f"interrupted after {int(sweep.iteration)} of {task.settings.schedule.iters} "
                 f"iterations; kept in {path}: run the same command again to resume"
             ) from None

@@ -1,0 +1,29 @@
+"""What several test packages share: made-up pictures and the way to the shared real ones."""
+
+from pathlib import Path
+
+import pytest
+
+from vicregl_bench.data import make_voc
+
+SHARED = Path(__file__).parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def tiny_voc(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data root of 12 training and 6 val pictures."""
+    return make_voc(tmp_path_factory.mktemp("voc"), train=12, val=6, seed=0)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Remembered data checks go to a folder of the test session."""
+    monkeypatch.setenv("VICREGL_BENCH_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture()
+def shared() -> Path:
+    """The folder of real pictures and weights, where it is at hand."""
+    if not SHARED.is_dir():
+        pytest.skip("no ../shared with real pictures and weights beside the project")
+    return SHARED
