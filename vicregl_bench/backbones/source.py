@@ -75,11 +75,11 @@ def read_backbone(
         trust_pickle=trust_pickle,
     )
     twins = [other for other in checkpoint.also_fits if other in ARCHS]
-    notes = [checkpoint.card.note] if checkpoint.card.note else []
+    notes: tuple[str, ...] = ()
     if arch is None and twins:
-        notes.append(
+        notes = (
             f"taken for {checkpoint.arch}; {', '.join(twins)} has the same shapes: "
-            f"pass --arch {twins[0]} if the weights are of that kind"
+            f"pass --arch {twins[0]} if the weights are of that kind",
         )
     return BackboneSource(
         name=Path(ckpt).name,
@@ -89,7 +89,7 @@ def read_backbone(
         weights_sha256=checkpoint.weights_sha256,
         file_sha256=checkpoint.file_sha256,
         coverage=checkpoint.coverage.to_dict(),
-        notes=tuple(notes),
+        notes=notes,
     )
 
 

@@ -160,11 +160,13 @@ def _describe(value: object) -> str:
     return kind
 
 
-def _count_tensors(value: object) -> int:
+def _count_tensors(value: object, depth: int = 0) -> int:
     if isinstance(value, Tensor):
         return 1
+    if depth > 2 * MAX_DEPTH:  # a pickle may hold itself
+        return 0
     if isinstance(value, Mapping):
-        return sum(_count_tensors(inner) for inner in value.values())
+        return sum(_count_tensors(inner, depth + 1) for inner in value.values())
     if isinstance(value, (list, tuple)):
-        return sum(_count_tensors(inner) for inner in value)
+        return sum(_count_tensors(inner, depth + 1) for inner in value)
     return 0

@@ -2,6 +2,7 @@
 
 import argparse
 import hashlib
+import io
 import pickle
 import pickletools
 import re
@@ -10,7 +11,7 @@ import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import BinaryIO, NoReturn
 
 import numpy as np
 import torch
@@ -21,6 +22,21 @@ _TRUST = "pass --trust-pickle if you trust the file's author"
 _DOWNLOAD = "download or copy the file again"
 
 _FOREIGN = re.compile(r"Unsupported global: GLOBAL (\S+)|unsupported GLOBAL (\S+) whose module")
+
+_LEGACY_PICKLES = 5
+"""torch's format before 1.6: magic number, version, system, the object, the storages' keys."""
+
+_TORCH_ALLOWS = frozenset(
+    f"{module}.{name}"
+    for module, names in {
+        "collections": ("OrderedDict", "Counter"),
+        "builtins": ("set", "bytearray", "complex"),
+        "__builtin__": ("set", "bytearray", "complex"),
+        "_codecs": ("encode",),
+    }.items()
+    for name in names
+)
+"""What the safe loader takes besides torch's own (torch/_weights_only_unpickler.py)."""
 
 _LOOKS_LIKE: tuple[tuple[bytes, str], ...] = (
     (b"version https://git-lfs", "a Git LFS pointer; fetch the file itself with `git lfs pull`"),
@@ -111,6 +127,8 @@ def _head(path: Path) -> bytes:
         raise CheckpointError(f"{path}: is a directory; give the checkpoint file inside it")
     if not path.exists():
         raise CheckpointError(f"{path}: no such file; check the path of the checkpoint")
+    if not path.is_file():
+        raise CheckpointError(f"{path}: is not a regular file; give a file of torch.save")
     try:
         with path.open("rb") as stream:
             head = stream.read(64)
@@ -203,52 +221,70 @@ def _ends(path: Path, is_zip: bool) -> bool:
 def _foreign_globals(path: Path, message: str, *, is_zip: bool) -> list[str]:
     """Name the globals that the safe loader refuses, sorted, without loading any of them.
 
-    torch's message names the first; a zip archive is asked for all of them. Pickles of protocol 4
-    and newer, which torch cannot scan, are scanned here.
+    torch's message names the first, and a zip archive is asked for all of them. Older files and
+    pickles of protocol 4 and newer, which torch cannot scan, are scanned here.
     """
     named = {first or second for first, second in _FOREIGN.findall(message)}
     if is_zip:
         try:
-            named |= set(torch.serialization.get_unsafe_globals_in_checkpoint(path))
+            return sorted(
+                named | set(torch.serialization.get_unsafe_globals_in_checkpoint(path))
+                if named
+                else _scan_zip(path)
+            )
         except Exception:  # a scan that fails adds no name; the file is refused all the same
-            named |= _scan_zip(path)
-    elif not named:
-        with path.open("rb") as stream:
-            named = _scan(stream.read())
-    return sorted(named)
+            return sorted(named | _scan_zip(path))
+    with path.open("rb") as stream:
+        scanned = _scan(stream)
+    return sorted(
+        scanned | {name for name in named if not any(s.endswith("." + name) for s in scanned)}
+    )
 
 
 def _scan_zip(path: Path) -> set[str]:
     with zipfile.ZipFile(path) as archive:
         name = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
-        return _scan(archive.read(name))
+        return _scan(io.BytesIO(archive.read(name)))
 
 
-def _scan(data: bytes) -> set[str]:
-    """Collect the globals in one pickle, except those of torch and collections.
+def _scan(stream: BinaryIO) -> set[str]:
+    """Collect the globals of the pickles at the head of a stream, harmless ones left out.
+
+    torch's own count as harmless here: its message names those that it refuses.
+    """
+    found: set[str] = set()
+    for _ in range(_LEGACY_PICKLES):
+        try:
+            _scan_pickle(stream, found)
+        except (ValueError, IndexError):
+            break  # the end of the file, or of what is a pickle in it
+    known = {
+        entry[1] if isinstance(entry, tuple) else f"{entry.__module__}.{entry.__qualname__}"
+        for entry in _harmless_globals()
+    }
+    return {name for name in found - known - _TORCH_ALLOWS if not name.startswith("torch.")}
+
+
+def _scan_pickle(stream: BinaryIO, found: set[str]) -> None:
+    """Add the globals of one pickle to `found`, up to its end or to where it is damaged.
 
     STACK_GLOBAL takes module and name from the stack: they are the last two strings pushed,
     directly or from the memo.
     """
-    found: set[str] = set()
     memo: dict[int, str] = {}
     strings: list[str] = []
     last = ""
-    try:
-        for opcode, argument, _ in pickletools.genops(data):
-            if opcode.name in ("GLOBAL", "INST"):
-                found.add(str(argument).replace(" ", "."))
-            elif opcode.name == "STACK_GLOBAL":
-                found.add(".".join(strings[-2:]))
-            elif opcode.name == "MEMOIZE":
-                memo[len(memo)] = last
-            elif opcode.name in ("BINPUT", "LONG_BINPUT", "PUT"):
-                memo[int(str(argument))] = last
-            elif opcode.name in ("BINGET", "LONG_BINGET", "GET"):
-                strings.append(memo.get(int(str(argument)), ""))
-            last = argument if isinstance(argument, str) else ""
-            if last and "UNICODE" in opcode.name:
-                strings.append(last)
-    except (ValueError, IndexError):
-        pass  # a damaged pickle: what was seen so far is reported
-    return {name for name in found if name.partition(".")[0] not in ("torch", "collections")}
+    for opcode, argument, _ in pickletools.genops(stream):
+        if opcode.name in ("GLOBAL", "INST"):
+            found.add(str(argument).replace(" ", "."))
+        elif opcode.name == "STACK_GLOBAL":
+            found.add(".".join(strings[-2:]))
+        elif opcode.name == "MEMOIZE":
+            memo[len(memo)] = last
+        elif opcode.name in ("BINPUT", "LONG_BINPUT", "PUT"):
+            memo[int(str(argument))] = last
+        elif opcode.name in ("BINGET", "LONG_BINGET", "GET"):
+            strings.append(memo.get(int(str(argument)), ""))
+        last = str(argument) if "UNICODE" in opcode.name else ""
+        if last:
+            strings.append(last)

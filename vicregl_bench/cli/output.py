@@ -66,5 +66,5 @@ def print_record(record: Record) -> None:
         )
     for deviation in record.deviations:
         console.print(f"deviation: {deviation}", markup=False)
-    for note in (*checkpoint.notes, *data.notes):
+    for note in checkpoint.notes:
         console.print(f"note: {note}", markup=False)

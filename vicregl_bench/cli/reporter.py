@@ -43,7 +43,8 @@ class StderrReporter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._bar.stop()
+        if self.console.is_terminal:
+            self._bar.stop()
 
     def stage(self, name: str, total: int) -> Callable[[int], None]:
         """Begin a stage; call the result with the number of steps done."""

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from vicregl_bench.cli.quiet import import_engine
 from vicregl_bench.cli.reporter import StderrReporter
 from vicregl_bench.errors import EXIT_CHECK_FAILED, ConfigError
 
@@ -84,6 +85,7 @@ def run(
     chosen = load_task(task, profile.value, overrides)
     with StderrReporter() as reporter, contextlib.redirect_stdout(sys.stderr):
         # imported late: torch and mmseg take seconds, a wrong option should not
+        import_engine()
         from vicregl_bench.backbones.source import read_backbone
         from vicregl_bench.tasks.request import RunRequest
         from vicregl_bench.tasks.segmentation.run import run_linear_segmentation

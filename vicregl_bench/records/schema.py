@@ -50,8 +50,7 @@ class DataInfo(_Part):
     val: int
     holdout: int
     fingerprint: str
-    fingerprint_kind: str
-    notes: tuple[str, ...] = ()
+    fingerprint_kind: str  # what it was taken over: "content" or "names+sizes"
 
 
 class HeadResult(_Part):

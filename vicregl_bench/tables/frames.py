@@ -95,7 +95,7 @@ def learning_rate_curve(record: Record) -> pd.DataFrame:
     )
     if frame["holdout"].notna().any():
         curve.insert(3, "holdout mIoU", grouped["holdout"].mean())
-    return curve.sort_values("lr", ascending=False).reset_index(drop=True)
+    return curve.reset_index(drop=True).sort_values("lr", ascending=False, ignore_index=True)
 
 
 def render(frame: pd.DataFrame, form: Format) -> str:

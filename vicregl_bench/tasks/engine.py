@@ -103,18 +103,18 @@ class EvaluationHook(Hook):  # type: ignore[misc]
 
 
 class DeviceRunner(Runner):  # type: ignore[misc]
-    """mmengine's Runner on the device it is told; its log file has everything, stderr warnings."""
+    """mmengine's Runner on the device it is told; its log file has everything, stderr errors."""
 
     def __init__(self, device: torch.device, **kwargs: Any) -> None:
         self._device = device
         super().__init__(**kwargs)
 
     def build_logger(self, *args: Any, **kwargs: Any) -> Any:
-        """The logger, with its terminal handlers down to warnings."""
+        """The logger, with its terminal handlers down to errors."""
         logger = super().build_logger(*args, **kwargs)
         for handler in logger.handlers:
             if not isinstance(handler, logging.FileHandler):
-                handler.setLevel(logging.WARNING)
+                handler.setLevel(logging.ERROR)
         return logger
 
     def wrap_model(self, model_wrapper_cfg: Any, model: Any) -> Any:

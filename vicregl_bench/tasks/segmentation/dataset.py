@@ -169,7 +169,7 @@ def test_loader(pairs: Sequence[Pair], data: DataSection, *, workers: int) -> di
 def preprocessor(data: DataSection, mean: Sequence[float], std: Sequence[float]) -> dict[str, Any]:
     """Mmseg's data preprocessor: BGR to RGB, normalisation, padding of small crops with 255."""
     return {
-        "type": "SegDataPreProcessor",
+        "type": "mmseg.SegDataPreProcessor",
         "mean": list(mean),
         "std": list(std),
         "bgr_to_rgb": True,

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from filelock import FileLock, Timeout
+from mmengine.evaluator import Evaluator
 from mmengine.optim import OptimWrapper
 
 from vicregl_bench.backbones.frozen import FrozenTrunk
@@ -199,11 +200,7 @@ def _plan(request: RunRequest) -> _Plan:
         )
     print_ = fingerprint({"train": dataset.train, "val": dataset.val})
     deviations = [str(deviation) for deviation in task.deviations]
-    if dataset.variant != settings.data.variant:
-        deviations.append(
-            f"data.variant: {dataset.variant} ({len(dataset.train)} training pictures) instead of "
-            f"{settings.data.variant}, since the data root has no SegmentationClassAug"
-        )
+    deviations += [f"data: {note}" for note in dataset.notes]
     if precision != default_precision(device):
         deviations.append(f"precision: {precision} instead of {default_precision(device)}")
     if holdout:
@@ -348,7 +345,7 @@ def _train_and_evaluate(
         holdout = {
             "test_dataloader": test_loader(plan.holdout, data, workers=workers),
             "test_cfg": {"type": "TestLoop"},
-            "test_evaluator": holdout_metric,
+            "test_evaluator": Evaluator([holdout_metric]),
         }
     runner = DeviceRunner(
         plan.device,
@@ -369,7 +366,7 @@ def _train_and_evaluate(
             "val_interval": schedule.iters + 1,
         },
         val_cfg={"type": "ValLoop"},
-        val_evaluator=val_metric,
+        val_evaluator=Evaluator([val_metric]),
         optim_wrapper=build_optimizer(task, sweep),
         param_scheduler=poly_schedule(task),
         default_hooks={
@@ -387,7 +384,7 @@ def _train_and_evaluate(
         randomness={"seed": task.settings.sweep.run_seed},
         default_scope="mmseg",
         experiment_name=f"{plan.key[:12]}-{time.time_ns()}",
-        resume=True,
+        resume=(plan.work / "last_checkpoint").exists(),
         **holdout,
     )
     before = int(sweep.iteration)
@@ -472,7 +469,6 @@ def _record(
                 holdout=len(plan.holdout),
                 fingerprint=plan.fingerprint.value,
                 fingerprint_kind=plan.fingerprint.kind,
-                notes=plan.dataset.notes,
             ),
             "deviations": plan.deviations,
             "progress": Progress(iterations=int(sweep.iteration), of=task.settings.schedule.iters),

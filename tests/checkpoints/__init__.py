@@ -1,0 +1,1 @@
+"""Tests of checkpoints, on files built in the layouts that methods publish."""

@@ -1,0 +1,24 @@
+import json
+
+from vicregl_bench.checkpoints import READERS, find_reader
+from vicregl_bench.checkpoints.card import IMAGENET_MEAN, IMAGENET_STD
+
+
+def test_normalisation_is_imagenets_on_the_0_255_scale() -> None:
+    for value, unit in zip(IMAGENET_MEAN, (0.485, 0.456, 0.406), strict=True):
+        assert abs(value - 255 * unit) < 1e-9
+    for value, unit in zip(IMAGENET_STD, (0.229, 0.224, 0.225), strict=True):
+        assert abs(value - 255 * unit) < 1e-9
+
+
+def test_vicregl_keeps_the_papers_std_and_notes_the_released_one() -> None:
+    card = find_reader("vicregl").card
+    assert card.std == (58.395, 57.12, 57.375)
+    assert "0.228" in card.note
+
+
+def test_cards_are_json_and_named_once() -> None:
+    cards = [json.loads(json.dumps(reader.card.to_dict())) for reader in READERS]
+    assert [card["method"] for card in cards] == ["vicregl", "vicreg", "torchvision", "bare"]
+    assert all(card["channel_order"] == "rgb" and card["source"] for card in cards)
+    assert cards[0]["mean"] == [123.675, 116.28, 103.53]

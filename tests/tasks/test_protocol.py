@@ -1,0 +1,86 @@
+import pytest
+
+from vicregl_bench.errors import ConfigError
+from vicregl_bench.tasks.protocol import load_task, parse_overrides, protocol_info, task_names
+
+
+def test_voc_linear_is_the_papers_text() -> None:
+    task = load_task("voc_linear")
+    s = task.settings
+    assert (task.info.name, task.info.version, task.profile) == ("voc_linear", 1, "paper")
+    assert s.backbone.output_stride == 16
+    assert (s.head.batch_norm, s.head.dropout) == (False, 0.0)
+    assert s.sweep.lrs == (0.1, 0.05, 0.03, 0.02, 0.01)
+    assert s.sweep.seeds == 3
+    assert (s.schedule.iters, s.schedule.batch_size) == (40000, 16)
+    assert (s.schedule.optimizer.momentum, s.schedule.optimizer.weight_decay) == (0.9, 5e-4)
+    assert (s.schedule.poly.power, s.schedule.poly.eta_min) == (0.9, 1e-4)
+    assert (s.data.variant, s.data.crop, s.data.resize) == ("voc12aug", (512, 512), (2048, 512))
+    assert (s.data.ratio_range, s.data.cat_max_ratio) == ((0.5, 2.0), 0.75)
+    assert task.deviations == ()
+
+
+def test_released_differs_where_the_released_configs_do() -> None:
+    s = load_task("voc_linear_released").settings
+    assert s.backbone.output_stride == 8
+    assert (s.head.batch_norm, s.head.dropout, s.head.init_std) == (True, 0.1, 0.01)
+    assert s.sweep.lrs == (0.01,)
+
+
+@pytest.mark.parametrize("name", ["voc_linear", "voc_linear_released"])
+def test_ci_profile_is_part_of_the_protocol(name: str) -> None:
+    task = load_task(name, "ci")
+    s = task.settings
+    assert s.data.crop == (256, 256)
+    assert s.data.resize == s.data.test_resize == (1024, 256)
+    assert (s.schedule.iters, s.schedule.batch_size) == (60, 8)
+    assert task.deviations == ()
+
+
+def test_overrides_are_deviations_and_only_where_they_change_something() -> None:
+    overrides = {"schedule.iters": 10, "sweep.lrs": [0.1, 0.05, 0.03, 0.02, 0.01]}
+    task = load_task("voc_linear", "ci", overrides)
+    assert task.settings.schedule.iters == 10
+    assert [str(d) for d in task.deviations] == ["schedule.iters: 10 instead of 60"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"schedule.itrs": 10}, "near it: schedule.iters"),
+        ({"schedule.iters": 0}, "schedule.iters = 0 is impossible"),
+        ({"schedule.iters": "many"}, "schedule.iters"),
+        ({"backbone.output_stride": 4}, "8, 16 or 32"),
+        ({"sweep.lrs": []}, "sweep.lrs"),
+        ({"sweep.lrs": [-0.1]}, "sweep.lrs"),
+        ({"head.dropout": 1.0}, "head.dropout"),
+        ({"protocol.version": 9}, "no setting"),
+    ],
+)
+def test_impossible_overrides(overrides: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_task("voc_linear", "ci", overrides)
+
+
+def test_unknown_names() -> None:
+    with pytest.raises(ConfigError, match="did you mean voc_linear"):
+        load_task("voc_liner")
+    with pytest.raises(ConfigError, match="no profile 'quick'"):
+        load_task("voc_linear", "quick")
+
+
+def test_parse_overrides() -> None:
+    words = ["a.b=3", "c=1e-3", "d=0.1,0.2", "e=voc12", "f=[1, 2]", "g=true"]
+    assert parse_overrides(words) == {
+        "a.b": 3, "c": 1e-3, "d": [0.1, 0.2], "e": "voc12", "f": [1, 2], "g": True,
+    }
+    with pytest.raises(ConfigError, match="key=value"):
+        parse_overrides(["iters"])
+
+
+def test_every_task_loads_in_every_profile() -> None:
+    for name in task_names():
+        info = protocol_info(name)
+        assert info.name == name
+        for profile in ("paper", "ci"):
+            assert load_task(name, profile).info == info

@@ -1,0 +1,266 @@
+"""Whole runs on made-up pictures: the record, resuming, divergence, selection."""
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vicregl_bench.backbones.source import read_backbone
+from vicregl_bench.errors import DataError, RunInterruptedError
+from vicregl_bench.records import read_record
+from vicregl_bench.tasks import engine
+from vicregl_bench.tasks.protocol import load_task
+from vicregl_bench.tasks.request import RunRequest
+from vicregl_bench.tasks.segmentation.run import RunOutcome, run_linear_segmentation
+
+SMALL = {
+    "data.crop": [64, 64],
+    "data.resize": [256, 64],
+    "data.test_resize": [256, 64],
+    "schedule.iters": 12,
+    "schedule.batch_size": 4,
+    "sweep.lrs": [0.1, 0.01],
+    "sweep.seeds": 2,
+}
+
+
+class Silent:
+    """A reporter that keeps the warnings."""
+
+    def __init__(self, on_step: Callable[[str, int], None] = lambda name, done: None) -> None:
+        self.warnings: list[str] = []
+        self.on_step = on_step
+
+    def stage(self, name: str, total: int) -> Callable[[int], None]:
+        return lambda done: self.on_step(name, done)
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
+
+
+def request(root: Path, out: Path, task: str = "voc_linear", **changes: Any) -> RunRequest:
+    overrides = SMALL | changes.pop("overrides", {})
+    made = RunRequest(
+        task=load_task(task, "ci", overrides),
+        source=read_backbone("random:resnet18"),
+        data_root=root,
+        out=out,
+        workers=0,
+        device="cpu",
+    )
+    return dataclasses.replace(made, **changes)
+
+
+def run(*args: Any, reporter: Any = None, **kwargs: Any) -> RunOutcome:
+    return run_linear_segmentation(request(*args, **kwargs), reporter or Silent())
+
+
+def scores(outcome: RunOutcome) -> list[Any]:
+    return [result.class_iou for result in outcome.record.results]
+
+
+@pytest.mark.parametrize("task", ["voc_linear", "voc_linear_released"])
+def test_a_run_leaves_a_whole_record(task: str, tiny_voc: Path, tmp_path: Path) -> None:
+    outcome = run(tiny_voc, tmp_path, task, pictures=2)
+    record = read_record(outcome.path)
+    assert record == outcome.record
+    assert record.status == "complete"
+    assert (record.task.name, record.task.version, record.task.profile) == (task, 1, "ci")
+    assert [(r.lr, r.seed) for r in record.results] == [(0.1, 0), (0.1, 1), (0.01, 0), (0.01, 1)]
+    assert record.frozen_hash_unchanged is True
+    assert record.checkpoint.name == "random:resnet18"
+    assert (record.data.train, record.data.val, record.data.variant) == (12, 6, "voc12")
+    assert any(d.startswith("schedule.iters: 12") for d in record.deviations)
+    assert any("SegmentationClassAug" in d for d in record.deviations)
+    best = record.best
+    assert best is not None and best.seeds == 2
+    of_best = [r.miou for r in record.results if r.lr == best.lr]
+    assert best.miou_mean == pytest.approx(np.mean(of_best), abs=1e-3)
+    assert best.miou_std == pytest.approx(np.std(of_best), abs=1e-3)
+    for lr in (0.1, 0.01):
+        assert best.miou_mean >= np.mean([r.miou for r in record.results if r.lr == lr]) - 1e-3
+    assert best.interval[0] <= best.miou_mean <= best.interval[1]
+    assert record.cost.pictures_per_second and record.cost.peak_memory_mib > 100
+    assert len(outcome.predictions) == 2
+    labels = outcome.predictions[0].labels
+    assert labels.shape == (120, 160)
+    with np.load(tmp_path / str(record.pictures_file)) as areas:
+        assert areas["intersect"].shape == (6, 4, 21)
+        miou = np.nanmean(
+            100 * areas["intersect"].sum(0)[0]
+            / np.maximum(1e-9, (areas["predicted"].sum(0)[0] + areas["labelled"].sum(0)
+                                - areas["intersect"].sum(0)[0])),
+            where=(areas["predicted"].sum(0)[0] + areas["labelled"].sum(0)) > 0,
+        )
+    assert miou == pytest.approx(record.results[0].miou, abs=1e-3)
+
+
+def test_it_learns_what_can_be_learnt(tiny_voc: Path, tmp_path: Path) -> None:
+    """With pictures painted in their labels' colours even random features must do well."""
+    root = tmp_path / "voc"
+    shutil.copytree(tiny_voc, root)
+    for mask in (root / "VOC2012/SegmentationClass").glob("*.png"):
+        picture = Image.open(mask).convert("RGB")
+        picture.save(root / "VOC2012/JPEGImages" / f"{mask.stem}.jpg", quality=95)
+    begun, trained = (
+        run(root, tmp_path / "out", overrides={"schedule.iters": n, "backbone.output_stride": 8})
+        for n in (1, 80)
+    )
+    assert begun.record.best and trained.record.best
+    assert trained.record.best.miou_mean > begun.record.best.miou_mean + 10
+
+
+def test_the_same_again_is_skipped_and_force_repeats_it(tiny_voc: Path, tmp_path: Path) -> None:
+    first = run(tiny_voc, tmp_path)
+    again = run(tiny_voc, tmp_path)
+    assert again.skipped and again.record == first.record
+    forced = run(tiny_voc, tmp_path, force=True)
+    assert not forced.skipped
+    assert scores(forced) == scores(first)
+    assert forced.path == first.path
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"overrides": {"schedule.iters": 13}},
+        {"precision": "bf16"},
+        {"select": "holdout"},
+        {"source": read_backbone("random:resnet18", seed=1)},
+    ],
+)
+def test_whatever_changes_the_result_changes_the_key(
+    change: dict[str, Any], tiny_voc: Path, tmp_path: Path
+) -> None:
+    from vicregl_bench.tasks.segmentation.run import _plan
+
+    assert _plan(request(tiny_voc, tmp_path)).key != _plan(
+        request(tiny_voc, tmp_path, **change)
+    ).key
+
+
+def stop_after(monkeypatch: pytest.MonkeyPatch, stage: str, step: int) -> Silent:
+    """A reporter that asks every running task to stop, as Ctrl-C does, after a step of a stage."""
+    flags: list[engine.StopFlag] = []
+    original = engine.StopFlag.__init__
+
+    def remember(self: engine.StopFlag) -> None:
+        original(self)
+        flags.append(self)
+
+    monkeypatch.setattr(engine.StopFlag, "__init__", remember)
+
+    def on_step(name: str, done: int) -> None:
+        if name == stage and done == step:
+            flags[-1].requested = True
+
+    return Silent(on_step)
+
+
+@pytest.mark.parametrize(("stage", "step", "done"), [("training", 5, 5), ("validating", 2, 12)])
+@pytest.mark.parametrize("task", ["voc_linear", "voc_linear_released"])
+def test_an_interrupted_run_resumes_to_the_same_numbers(
+    stage: str,
+    step: int,
+    done: int,
+    task: str,
+    tiny_voc: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = run(tiny_voc, tmp_path / "whole", task)
+    out = tmp_path / "parts"
+    with monkeypatch.context() as patch:
+        reporter = stop_after(patch, stage, step)
+        with pytest.raises(RunInterruptedError, match=f"after {done} of 12"):
+            run(tiny_voc, out, task, reporter=reporter)
+    kept = read_record(next(out.glob("*.json")))
+    assert (kept.status, kept.progress.iterations) == ("interrupted", done)
+    steps: list[int] = []
+    resumed = run(
+        tiny_voc,
+        out,
+        task,
+        reporter=Silent(lambda name, at: steps.append(at) if name == "training" else None),
+    )
+    assert steps == list(range(done + 1, 13))  # it did resume
+    assert scores(resumed) == scores(whole)
+    assert resumed.record.status == "complete"
+    assert resumed.record.cost.wall_s > kept.cost.wall_s
+    assert len(list(out.glob("*.json"))) == 1
+
+
+def test_diverged_heads_are_marked_and_the_rest_counts(tiny_voc: Path, tmp_path: Path) -> None:
+    reporter = Silent()
+    outcome = run(tiny_voc, tmp_path, overrides={"sweep.lrs": [1e30, 0.1]}, reporter=reporter)
+    good = run(tiny_voc, tmp_path, overrides={"sweep.lrs": [0.1]})
+    lost = outcome.record.results[:2]
+    assert all(r.miou is None and r.diverged_at is not None for r in lost)
+    assert scores(outcome)[2:] == scores(good)
+    assert outcome.record.best and outcome.record.best.lr == 0.1
+    assert len([w for w in reporter.warnings if "lr 1e+30" in w]) == 2
+    assert "NaN" not in outcome.path.read_text()
+
+
+def test_all_heads_diverged_is_a_record_without_a_best(tiny_voc: Path, tmp_path: Path) -> None:
+    outcome = run(tiny_voc, tmp_path, overrides={"sweep.lrs": [1e30]})
+    assert outcome.record.status == "diverged"
+    assert outcome.record.best is None
+    assert outcome.record.progress.iterations < 12  # it did not go on for nothing
+
+
+def test_holdout_selects_on_a_slice_of_train(tiny_voc: Path, tmp_path: Path) -> None:
+    outcome = run(tiny_voc, tmp_path, select="holdout")
+    record = outcome.record
+    assert (record.data.train, record.data.holdout) == (11, 1)
+    assert all(r.holdout_miou is not None for r in record.results)
+    assert any("held out" in d for d in record.deviations)
+    means = {
+        lr: np.mean([r.holdout_miou for r in record.results if r.lr == lr]) for lr in (0.1, 0.01)
+    }
+    assert record.best and record.best.lr == max(means, key=lambda lr: means[lr])
+
+
+def test_damaged_data_stops_before_training(tiny_voc: Path, tmp_path: Path) -> None:
+    root = tmp_path / "voc"
+    shutil.copytree(tiny_voc, root)
+    picture = next((root / "VOC2012/JPEGImages").glob("*.jpg"))
+    picture.write_bytes(picture.read_bytes()[:500])
+    stages: list[str] = []
+    with pytest.raises(DataError, match=picture.name):
+        run(root, tmp_path / "out", reporter=Silent(lambda name, _: stages.append(name)))
+    assert "training" not in stages
+    assert not list((tmp_path / "out").glob("*.json"))
+
+
+def test_a_full_disk_is_one_clear_error(
+    tiny_voc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import errno
+
+    from mmengine.fileio.backends import LocalBackend
+
+    from vicregl_bench.errors import RecordError
+
+    def full(*args: Any, **kwargs: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalBackend, "put", full)
+        with pytest.raises(RecordError, match="No space left on device"):
+            run(tiny_voc, tmp_path)
+    assert run(tiny_voc, tmp_path).record.status == "complete"  # nothing stands in the way
+
+
+def test_the_record_is_plain_json_of_a_known_shape(tiny_voc: Path, tmp_path: Path) -> None:
+    tree = json.loads(run(tiny_voc, tmp_path).path.read_text())
+    assert tree["schema_version"] == 1
+    assert {"task", "checkpoint", "data", "deviations", "results", "best", "cost",
+            "environment", "command"} <= set(tree)
+    assert tree["environment"]["versions"]["torch"]
