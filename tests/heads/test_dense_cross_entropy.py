@@ -58,3 +58,16 @@ def test_a_head_of_nan_leaves_the_others_alone() -> None:
     for k in (0, 2):
         assert losses[k] == clean_losses[k]
         assert torch.equal(grads[k], clean_grads[k])
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-11), (torch.float32, 1e-4)])
+def test_logits_far_apart_do_not_underflow(dtype: torch.dtype, tolerance: float) -> None:
+    """Neighbouring cells that are sure of different classes: the bound is loose between them."""
+    logits, labels = picture()
+    logits = 2000 * logits
+    loss_of = DenseCrossEntropy((6, 8), (H, W), 4, dtype=dtype)
+    losses, grads = loss_of(logits.to(dtype), labels, H * W)
+    expected_losses, expected_grads = reference(logits, labels, H * W)
+    torch.testing.assert_close(losses.double(), expected_losses, rtol=tolerance, atol=0)
+    scale = float(expected_grads.abs().max())
+    torch.testing.assert_close(grads.double(), expected_grads, rtol=0, atol=tolerance * scale)

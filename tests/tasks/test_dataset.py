@@ -25,9 +25,7 @@ DATA = load_task("voc_linear", "ci", {"data.crop": [64, 64], "data.resize": [256
 def loader(root: Path, workers: int, skip: int = 0) -> Any:
     DefaultScope.get_instance("mmseg", scope_name="mmseg")
     pairs = read_voc_segmentation(root).train
-    config = train_loader(
-        pairs, DATA.settings.data, batch_size=4, seed=3, workers=workers
-    )
+    config = train_loader(pairs, DATA.settings.data, batch_size=4, seed=3, workers=workers)
     built = Runner.build_dataloader(config, seed=0)
     built.sampler.skip(skip)
     return built

@@ -93,5 +93,7 @@ def test_bootstrap_brackets_the_score_and_shrinks_with_pictures() -> None:
 
 def test_bootstrap_of_identical_pictures_has_no_width() -> None:
     same = np.ones((5, 1, 2), dtype=np.int64)
-    low, high = bootstrap_interval(PictureAreas(("a",) * 5, same * 3, same * 4, same[:, 0] * 6), [0])
+    low, high = bootstrap_interval(
+        PictureAreas(("a",) * 5, same * 3, same * 4, same[:, 0] * 6), [0]
+    )
     assert low == high == pytest.approx(100 * 3 / 7)

@@ -72,7 +72,12 @@ def test_unknown_names() -> None:
 def test_parse_overrides() -> None:
     words = ["a.b=3", "c=1e-3", "d=0.1,0.2", "e=voc12", "f=[1, 2]", "g=true"]
     assert parse_overrides(words) == {
-        "a.b": 3, "c": 1e-3, "d": [0.1, 0.2], "e": "voc12", "f": [1, 2], "g": True,
+        "a.b": 3,
+        "c": 1e-3,
+        "d": [0.1, 0.2],
+        "e": "voc12",
+        "f": [1, 2],
+        "g": True,
     }
     with pytest.raises(ConfigError, match="key=value"):
         parse_overrides(["iters"])

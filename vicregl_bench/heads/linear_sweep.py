@@ -105,18 +105,19 @@ class LinearSweep(nn.Module):
         lists = [self.weights, self.biases] + ([self.gammas, self.betas] if self.batch_norm else [])
         return [parameters[k] for parameters in lists]
 
-    def _dropout_masks(self, batch: int) -> Tensor | None:
-        """(K, B, D) masks of this iteration, 0 or 1 / (1 - rate), or None without dropout."""
+    def _dropout_masks(self, batch: int, alive: Sequence[int]) -> Tensor | None:
+        """(heads, B, D) masks of this iteration, 0 or 1 / (1 - rate), or None without dropout."""
         if self.dropout == 0.0:
             return None
+        heads = [self.heads[k] for k in alive]
         drawn: dict[int, Tensor] = {}
-        for head in self.heads:
+        for head in heads:
             if head.seed not in drawn:
                 generator = _generator(self.run_seed, head.seed, _DROPOUT, int(self.iteration))
                 uniform = torch.rand(batch, self.in_channels, generator=generator)
                 drawn[head.seed] = (uniform >= self.dropout).float().div_(1.0 - self.dropout)
         weight = self.weights[0]
-        return torch.stack([drawn[h.seed] for h in self.heads]).to(weight.device, weight.dtype)
+        return torch.stack([drawn[h.seed] for h in heads]).to(weight.device, weight.dtype)
 
     def _normalise(self, features: Tensor) -> Tensor:
         """Normalise with the statistics of the batch, and update the running ones.
@@ -149,27 +150,31 @@ class LinearSweep(nn.Module):
     def accumulate_gradients(self, features: Tensor, labels: Tensor) -> Tensor:
         """Forward and backward of one training iteration for all heads.
 
-        Sets `.grad` of every parameter to the gradient of its head's mean loss (to None for a head
-        whose loss is not finite: it is marked in `diverged_at` and no longer trained, and the
-        others go on). Advances `iteration` and the running statistics.
+        Sets `.grad` of every parameter to the gradient of its head's mean loss. A head whose loss is
+        not finite is marked in `diverged_at` and neither computed nor trained any more; the others
+        go on. Advances `iteration` and the running statistics. The gradients must be None on entry.
 
         Args:
             features: (B, D, h, w) feature maps; may have been made in inference mode.
             labels: (B, H, W) integer labels.
 
         Returns:
-            (K,) losses, each the mean over all pixels of the batch.
+            (K,) losses, each the mean over all pixels of the batch; NaN for a diverged head.
         """
         batch, channels, h, w = features.shape
-        heads, classes = len(self.heads), self.num_classes
+        alive = (self.diverged_at < 0).nonzero().flatten().tolist()
+        heads, classes = len(alive), self.num_classes
         loss_of = self._dense_loss((h, w), labels)
         pixels = features.permute(0, 2, 3, 1).reshape(batch, h * w, channels)
         if self.batch_norm:
             pixels = self._normalise(pixels)
-        weight, bias = torch.stack(list(self.weights)), torch.stack(list(self.biases))
-        masks = self._dropout_masks(batch)
-        gamma = torch.stack(list(self.gammas)) if self.batch_norm else None
-        beta = torch.stack(list(self.betas)) if self.batch_norm else None
+        all_losses = self.weights[0].new_full((len(self.heads),), float("nan"))
+        if not alive:
+            return all_losses
+        weight, bias = self._stack(self.weights, alive), self._stack(self.biases, alive)
+        gamma = self._stack(self.gammas, alive) if self.batch_norm else None
+        beta = self._stack(self.betas, alive) if self.batch_norm else None
+        masks = self._dropout_masks(batch, alive)
 
         grad_weight, grad_bias = torch.zeros_like(weight), torch.zeros_like(bias)
         grad_gamma = torch.zeros_like(gamma) if gamma is not None else None
@@ -200,24 +205,21 @@ class LinearSweep(nn.Module):
                 by_shift = torch.einsum("kcd,kc->kd", weight, summed)
                 grad_gamma += by_scale if mask is None else by_scale * mask
                 grad_beta += by_shift if mask is None else by_shift * mask
-        self._mark_diverged(losses)
-        self._assign(grad_weight, grad_bias, grad_gamma, grad_beta)
-        self.iteration += 1
-        return losses
-
-    def _mark_diverged(self, losses: Tensor) -> None:
-        fresh = ~torch.isfinite(losses) & (self.diverged_at < 0)
-        self.diverged_at[fresh] = self.iteration
-
-    def _assign(self, *grads: Tensor | None) -> None:
-        alive = (self.diverged_at < 0).tolist()
-        lists = [self.weights, self.biases, self.gammas, self.betas]
-        for parameters, grad in zip(lists, grads, strict=True):
-            if grad is None:
+        for i, k in enumerate(alive):
+            if not torch.isfinite(losses[i]):
+                self.diverged_at[k] = self.iteration
                 continue
-            for k, parameter in enumerate(parameters):
-                # a clone each: the optimiser must not see views of one buffer
-                parameter.grad = grad[k].clone() if alive[k] else None
+            grads = [grad_weight, grad_bias, grad_gamma, grad_beta]
+            of_head = [grad[i] for grad in grads if grad is not None]
+            for parameter, grad in zip(self.head_parameters(k), of_head, strict=True):
+                parameter.grad = grad
+        all_losses[alive] = losses
+        self.iteration += 1
+        return all_losses
+
+    @staticmethod
+    def _stack(parameters: nn.ParameterList, heads: Sequence[int]) -> Tensor:
+        return torch.stack([parameters[k] for k in heads])
 
     @torch.no_grad()
     def logits(self, features: Tensor) -> Tensor:
