@@ -265,11 +265,7 @@ def _no_fit(reports: list[Coverage], targets: Targets, *, arch: str | None, path
     others = [report.arch for report in reports if _fits(report, targets[report.arch])]
     ranked = sorted(
         (report for report in reports if arch is None or report.arch == arch),
-        key=lambda report: (
-            report.complete,
-            len(report.matched),
-            len(report.matched) / max(report.total, 1),
-        ),
+        key=lambda report: (len(report.matched), len(report.matched) / max(report.total, 1)),
         reverse=True,
     )
     nearest = ranked[0]

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from vicregl_bench.cli.output import print_json, print_record, print_text
-from vicregl_bench.errors import ConfigError
+from vicregl_bench.errors import CheckpointError, ConfigError
 
 _RECORDS = Path("runs")
 Json = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
@@ -148,6 +148,8 @@ def inspect(
         print_json(report)
     else:
         print_text(_inspection_text(report))
+    if "error" in report:
+        raise CheckpointError(report["error"])
 
 
 def _inspect(
@@ -158,11 +160,16 @@ def _inspect(
 
     if ckpt.startswith(RANDOM_PREFIX):
         raise ConfigError("inspect takes a file; random weights have nothing to inspect")
-    contents = summarise_file(read_file(Path(ckpt), trust_pickle=trust_pickle))
-    source = read_backbone(ckpt, arch=arch, method=method, prefix=prefix, trust_pickle=trust_pickle)
+    contents = summarise_file(read_file(Path(ckpt), trust_pickle=trust_pickle)).to_dict()
+    try:
+        source = read_backbone(
+            ckpt, arch=arch, method=method, prefix=prefix, trust_pickle=trust_pickle
+        )
+    except CheckpointError as error:
+        return {"file": ckpt, "contents": contents, "error": str(error)}
     return {
         "file": ckpt,
-        "contents": contents.to_dict(),
+        "contents": contents,
         "method": source.card.method,
         "arch": source.arch,
         "weights_sha256": source.weights_sha256,
@@ -174,6 +181,8 @@ def _inspect(
 
 
 def _inspection_text(report: dict[str, Any]) -> str:
+    if "error" in report:
+        return "\n".join([report["file"], "", "contents", *_tree(report["contents"])])
     lines = [
         f"{report['file']}: {report['method']}, {report['arch']}",
         f"weights sha256 {report['weights_sha256']}",

@@ -1,0 +1,153 @@
+"""One head of ours against mmsegmentation's own EncoderDecoder with an FCNHead without layers."""
+
+from typing import Any
+
+import pytest
+import torch
+from mmengine.config import ConfigDict
+from mmengine.optim import OptimWrapper
+from mmengine.registry import init_default_scope
+from mmengine.structures import PixelData
+from mmseg.models import EncoderDecoder
+from mmseg.structures import SegDataSample
+
+from vicregl_bench.backbones.frozen import FrozenTrunk
+from vicregl_bench.backbones.resnet import build_resnet, random_resnet_state, resnet_options
+from vicregl_bench.heads.linear_sweep import HeadSpec, LinearSweep
+from vicregl_bench.tasks.segmentation.segmentor import FrozenSweepSegmentor
+
+SIZE, CLASSES, WIDTH = 96, 21, 512
+PREPROCESSOR = {
+    "type": "mmseg.SegDataPreProcessor",
+    "mean": [123.675, 116.28, 103.53],
+    "std": [58.395, 57.12, 57.375],
+    "bgr_to_rgb": True,
+    "size": (SIZE, SIZE),
+    "seg_pad_val": 255,
+}
+
+
+def damped_state() -> dict[str, torch.Tensor]:
+    """Random weights whose features stay of a natural size, so that lr 0.1 trains."""
+    state = random_resnet_state("resnet18", 0)
+    return {k: v * 0.3 if k.endswith("bn2.weight") else v for k, v in state.items()}
+
+
+def batch(seed: int) -> dict[str, Any]:
+    generator = torch.Generator().manual_seed(seed)
+    inputs, samples = [], []
+    for height in (SIZE, 70):  # the second is padded
+        inputs.append(
+            torch.randint(0, 256, (3, height, SIZE), generator=generator, dtype=torch.uint8)
+        )
+        label = torch.randint(0, CLASSES, (1, height, SIZE), generator=generator)
+        label[:, :7] = 255
+        sample = SegDataSample(gt_sem_seg=PixelData(data=label))
+        sample.set_metainfo({"img_shape": (height, SIZE)})
+        samples.append(sample)
+    return {"inputs": inputs, "data_samples": samples}
+
+
+def test_picture(original: tuple[int, int]) -> dict[str, Any]:
+    picture = torch.randint(0, 256, (3, 64, 97), dtype=torch.uint8)
+    sample = SegDataSample(gt_sem_seg=PixelData(data=torch.zeros(1, *original, dtype=torch.long)))
+    sample.set_metainfo({"img_shape": (64, 97), "ori_shape": original})
+    return {"inputs": [picture], "data_samples": [sample]}
+
+
+test_picture.__test__ = False  # type: ignore[attr-defined]
+
+
+def peer() -> tuple[EncoderDecoder, OptimWrapper]:
+    init_default_scope("mmseg")
+    model = EncoderDecoder(
+        data_preprocessor=PREPROCESSOR,
+        backbone={
+            "type": "ResNet",
+            **resnet_options("resnet18", 16),
+            "frozen_stages": 4,
+            "norm_eval": True,
+        },
+        decode_head={
+            "type": "FCNHead",
+            "in_channels": WIDTH,
+            "in_index": 3,
+            "channels": WIDTH,
+            "num_convs": 0,
+            "concat_input": False,
+            "dropout_ratio": 0.0,
+            "num_classes": CLASSES,
+            "align_corners": False,
+            "loss_decode": {"type": "CrossEntropyLoss"},
+        },
+        test_cfg=ConfigDict(mode="whole"),
+    )
+    model.backbone.load_state_dict(damped_state())
+    trained = [p for p in model.parameters() if p.requires_grad]
+    assert len(trained) == 2
+    return model, OptimWrapper(torch.optim.SGD(trained, lr=0.1, momentum=0.9, weight_decay=5e-4))
+
+
+def ours(heads: list[HeadSpec]) -> tuple[FrozenSweepSegmentor, OptimWrapper]:
+    backbone = build_resnet("resnet18", 16)
+    backbone.load_state_dict(damped_state())
+    sweep = LinearSweep(WIDTH, CLASSES, heads)
+    model = FrozenSweepSegmentor(FrozenTrunk(backbone), sweep, PREPROCESSOR)
+    optimizer = torch.optim.SGD(sweep.param_groups(), lr=1.0, momentum=0.9, weight_decay=5e-4)
+    return model, OptimWrapper(optimizer)
+
+
+def test_twenty_iterations_equal_mmsegmentation() -> None:
+    theirs, their_wrapper = peer()
+    mine, my_wrapper = ours([HeadSpec(0.01, 3), HeadSpec(0.1, 0)])
+    head = theirs.decode_head.conv_seg
+    with torch.no_grad():
+        head.weight.copy_(mine.sweep.weights[1][:, :, None, None])
+        head.bias.zero_()
+    begun = head.weight.detach().clone()
+    for step in range(20):
+        theirs.train()
+        mine.train()
+        their_log = theirs.train_step(batch(step), their_wrapper)
+        losses = mine.loss(**{k: v for k, v in mine.data_preprocessor(batch(step), True).items()})[
+            "loss_per_head"
+        ]
+        my_wrapper.step()
+        my_wrapper.zero_grad()
+        assert float(losses[1]) == pytest.approx(float(their_log["loss"].detach()), rel=1e-5)
+    for one, other in (
+        (mine.sweep.weights[1], head.weight[:, :, 0, 0]),
+        (mine.sweep.biases[1], head.bias),
+    ):
+        # two ways of summing in float32, twenty iterations on
+        assert float(((one - other).norm() / other.norm()).detach()) < 2e-5
+    moved = (head.weight.detach() - begun).norm()
+    assert float(moved) > 0.05 * float(begun.norm())
+
+
+@pytest.mark.parametrize("original", [(64, 97), (120, 181), (41, 60)])
+def test_predictions_equal_mmsegmentation(original: tuple[int, int]) -> None:
+    theirs, _ = peer()
+    mine, _ = ours([HeadSpec(0.1, 0), HeadSpec(0.1, 1)])
+    theirs.eval()
+    for k in range(2):
+        with torch.no_grad():
+            theirs.decode_head.conv_seg.weight.copy_(mine.sweep.weights[k][:, :, None, None])
+            theirs.decode_head.conv_seg.bias.zero_()
+            torch.manual_seed(0)
+            expected = theirs.test_step(test_picture(original))[0].pred_sem_seg.data[0]
+        torch.manual_seed(0)
+        labels = mine.test_step(test_picture(original))[0].pred_sem_seg.data
+        assert labels.shape == (2, *original)
+        # a pixel on the border of two classes may fall to either side by rounding
+        assert float((labels[k] == expected).float().mean()) > 0.999
+    assert not torch.equal(labels[0], labels[1])
+
+
+def test_the_trunk_is_neither_saved_nor_trained() -> None:
+    mine, wrapper = ours([HeadSpec(0.1, 0)])
+    assert not [key for key in mine.state_dict() if "layer" in key]
+    mine.train()
+    mine.train_step(batch(0), wrapper)
+    assert mine._trunk.unchanged()
+    assert wrapper.optimizer.param_groups[0]["lr"] == 0.1
