@@ -66,19 +66,19 @@ def test_augmentation_follows_the_position_and_leaves_the_generators_alone(
     DefaultScope.get_instance("mmseg", scope_name="mmseg")
     pairs = read_voc_segmentation(tiny_voc).train
     dataset = SegmentationPairs(pairs, seed=0, pipeline=train_pipeline(DATA.settings.data))
-    np.random.seed(7)  # noqa: NPY002
-    expected = np.random.rand()  # noqa: NPY002
-    np.random.seed(7)  # noqa: NPY002
+    np.random.seed(7)
+    expected = np.random.rand()
+    np.random.seed(7)
     first, again, other = (dataset[(p, 0)]["inputs"] for p in (5, 5, 6))
-    assert np.random.rand() == expected  # noqa: NPY002
+    assert np.random.rand() == expected
     assert torch.equal(first, again)
     assert first.shape != other.shape or not torch.equal(first, other)
 
 
 def test_small_pictures_are_padded_with_ignored_pixels() -> None:
+    from mmengine.structures import PixelData
     from mmseg.models import SegDataPreProcessor
     from mmseg.structures import SegDataSample
-    from mmengine.structures import PixelData
 
     config = preprocessor(DATA.settings.data, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
     config.pop("type")

@@ -129,15 +129,12 @@ class DenseCrossEntropy:
         bound is so loose that a sum of exponentials leaves the range (logits some 70 apart), the
         band is done again relative to each pixel's own maximum.
         """
-        probs = torch.matmul(band.weights, wide[:, band.support]).view(self.num_classes, -1)
+        support = wide[:, band.support]
+        probs = torch.matmul(band.weights, support).view(self.num_classes, -1)
         total = torch.special.exp2(probs, out=probs).sum(dim=0)
-        shift = 0.0
+        shift = torch.zeros_like(total)
         if float(total.min()) < self._smallest_sum:
-            torch.matmul(
-                band.weights,
-                wide[:, band.support],
-                out=probs.view(wide.shape[0], -1, wide.shape[2]),
-            )
+            probs = torch.matmul(band.weights, support).view_as(probs)
             shift = probs.amax(dim=0)
             total = torch.special.exp2(probs.sub_(shift), out=probs).sum(dim=0)
         log_sum = ((total.log2() + shift) * valid).sum() * _LN2

@@ -150,9 +150,9 @@ class LinearSweep(nn.Module):
     def accumulate_gradients(self, features: Tensor, labels: Tensor) -> Tensor:
         """Forward and backward of one training iteration for all heads.
 
-        Sets `.grad` of every parameter to the gradient of its head's mean loss. A head whose loss is
-        not finite is marked in `diverged_at` and neither computed nor trained any more; the others
-        go on. Advances `iteration` and the running statistics. The gradients must be None on entry.
+        Sets `.grad` of every parameter to the gradient of its head's mean loss. A head whose loss
+        is not finite is marked in `diverged_at` and neither computed nor trained any more; the
+        others go on. Advances `iteration` and the running statistics. The gradients must be None on entry.
 
         Args:
             features: (B, D, h, w) feature maps; may have been made in inference mode.
@@ -168,7 +168,7 @@ class LinearSweep(nn.Module):
         pixels = features.permute(0, 2, 3, 1).reshape(batch, h * w, channels)
         if self.batch_norm:
             pixels = self._normalise(pixels)
-        all_losses = self.weights[0].new_full((len(self.heads),), float("nan"))
+        all_losses: Tensor = self.weights[0].new_full((len(self.heads),), float("nan"))
         if not alive:
             return all_losses
         weight, bias = self._stack(self.weights, alive), self._stack(self.biases, alive)

@@ -28,7 +28,7 @@ from vicregl_bench.data import (
     require_sound,
     split_holdout,
 )
-from vicregl_bench.errors import BenchError, RunInterruptedError, RecordError
+from vicregl_bench.errors import BenchError, RecordError, RunInterruptedError
 from vicregl_bench.heads.linear_sweep import HeadSpec, LinearSweep
 from vicregl_bench.records import (
     CheckpointInfo,
