@@ -109,9 +109,7 @@ def test_twenty_iterations_equal_mmsegmentation() -> None:
         theirs.train()
         mine.train()
         their_log = theirs.train_step(batch(step), their_wrapper)
-        losses = mine.loss(**{k: v for k, v in mine.data_preprocessor(batch(step), True).items()})[
-            "loss_per_head"
-        ]
+        losses = mine.loss(**mine.data_preprocessor(batch(step), True))["loss_per_head"]
         my_wrapper.step()
         my_wrapper.zero_grad()
         assert float(losses[1]) == pytest.approx(float(their_log["loss"].detach()), rel=1e-5)

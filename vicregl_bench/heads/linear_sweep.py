@@ -152,7 +152,8 @@ class LinearSweep(nn.Module):
 
         Sets `.grad` of every parameter to the gradient of its head's mean loss. A head whose loss
         is not finite is marked in `diverged_at` and neither computed nor trained any more; the
-        others go on. Advances `iteration` and the running statistics. The gradients must be None on entry.
+        others go on. Advances `iteration` and the running statistics. Gradients left from before
+        are overwritten.
 
         Args:
             features: (B, D, h, w) feature maps; may have been made in inference mode.
