@@ -18,7 +18,8 @@ class LARS(Optimizer):
 
     For each tensor: weight decay is added to the gradient, the sum is scaled by
     eta * ||p|| / ||g + wd p|| (by 1 where a norm is zero), the momentum buffer takes it up, and
-    p -= lr * buffer. Tensors of one dimension (biases, normalisation) get neither decay nor scaling.
+    p -= lr * buffer. Tensors of one dimension (biases, normalisation) get neither decay nor
+    scaling.
 
     Args:
         params: parameters or parameter groups.

@@ -20,7 +20,7 @@ EPSILON = 1e-4  # under the square root of the variance: VICReg, equation (2)
 
 
 def invariance(x: Tensor, y: Tensor, weight: float) -> tuple[Tensor, Tensor]:
-    """weight * mean squared error of two (B, M, D), and its gradient with respect to x.
+    """Mean squared error of two (B, M, D) times a weight, and its gradient with respect to x.
 
     The gradient with respect to y is its negative.
     """

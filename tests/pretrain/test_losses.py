@@ -40,7 +40,7 @@ def views(
 
 
 def vicreg(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Algorithm 1's vicreg() of two (B, D), line by line, its three parts with coefficients."""
+    """Line by line after Algorithm 1: the three parts, with coefficients, of two (B, D)."""
     parts = [25 * F.mse_loss(x, y), torch.zeros((), dtype=x.dtype), torch.zeros((), dtype=x.dtype)]
     for z in (x, y):
         std = torch.sqrt(z.var(dim=0) + 1e-4)
@@ -59,7 +59,7 @@ def transcribe(
     alpha: float,
     num_matches: tuple[int, int],
 ) -> tuple[list[Tensor], Tensor]:
-    """The paper's criterion as Eq. 1 to 5 and Algorithm 1 have it, one picture and cell at a time."""
+    """Eq. 1 to 5 and Algorithm 1, one picture and cell at a time."""
     sums: list[Any] = [0.0] * 6
     pairs = [(i, j) for i in range(2) for j in range(len(maps)) if i != j]
     for i, j in pairs:
