@@ -1,9 +1,9 @@
 """The VICRegL criterion beside lightly's: forward and backward, time and memory.
 
-Both sides run in turns in one process on the same tensors; printed are the medians and the median of
+Both sides run in turns in one process on the same tensors; printed are the medians, and that of
 every pair's ratio lightly / ours. Memory is how far the resident size of a process of its own that
-runs one side rises above what it is with inputs and gradients in place (Linux). Needs lightly, a
-development dependency.
+runs one side rises above what it is with inputs and gradients in place (Linux). Needs lightly:
+`pip install --no-deps lightly`.
 
     python benchmarks/criterion.py
     python benchmarks/criterion.py --width 8192 --rounds 3

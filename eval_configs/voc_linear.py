@@ -13,5 +13,5 @@ protocol = dict(
     cost='paper: GPU hours; ci: about 3 minutes on 2 CPU cores')
 backbone = dict(output_stride=16)
 head = dict(batch_norm=False, dropout=0.0, init_std=0.01)
-sweep = dict(lrs=[0.1, 0.05, 0.03, 0.02, 0.01], seeds=3, run_seed=0)
+sweep = dict(lrs=[0.1, 0.05, 0.03, 0.02, 0.01], seeds=3, run_seed=0, holdout=0.1)
 profiles = dict(paper=dict(), ci={{_base_.ci}})

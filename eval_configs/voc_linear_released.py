@@ -11,5 +11,5 @@ protocol = dict(
     cost='paper: GPU hours; ci: about 4 minutes on 2 CPU cores')
 backbone = dict(output_stride=8)
 head = dict(batch_norm=True, dropout=0.1, init_std=0.01)
-sweep = dict(lrs=[0.01], seeds=3, run_seed=0)
+sweep = dict(lrs=[0.01], seeds=3, run_seed=0, holdout=0.1)
 profiles = dict(paper=dict(), ci={{_base_.ci}})

@@ -204,7 +204,7 @@ class VICRegLLoss(nn.Module):
                 local_sums = ledger.sums
                 grads += [grad.mul_(1.0 - self.alpha) for grad in ledger.grads]
             value = self.alpha * global_sums.sum() + (1.0 - self.alpha) * local_sums.sum()
-        total = _WithGradients.apply(value, len(inputs), *inputs, *grads)  # type: ignore[no-untyped-call]
+        total = _WithGradients.apply(value, len(inputs), *inputs, *grads)
         return VICRegLTerms(
             **dict(zip(TERMS, [*global_sums, *local_sums], strict=True)), total=total
         )

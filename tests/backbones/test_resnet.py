@@ -56,7 +56,7 @@ def test_dilation_equals_torchvision(output_stride: int) -> None:
 @pytest.mark.parametrize("arch", ["resnet18", "resnet50", "resnet50_v1"])
 @pytest.mark.parametrize(
     ("output_stride", "strides", "dilations"),
-    # PROTOCOLS: output stride 8 has strides 1,2,1,1 and dilations 1,1,2,4
+    # the released configs: output stride 8 has strides 1,2,1,1 and dilations 1,1,2,4
     [
         (8, (1, 2, 1, 1), (1, 1, 2, 4)),
         (16, (1, 2, 2, 1), (1, 1, 1, 2)),

@@ -83,14 +83,17 @@ def test_ls_show_and_table(finished: Path, capsys: Captured) -> None:
     shown = capsys.readouterr().out
     assert f"best mIoU {best.miou_mean:.2f}" in shown
     assert "schedule.iters: 3 instead of 60" in shown
-    cell = f"{best.miou_mean:.1f} ± {best.miou_std:.1f}†"
-    for form in ("markdown", "csv", "latex"):
-        assert _guarded(["table", "1", "--records", str(finished), "--format", form]) == 0
-        table = capsys.readouterr().out
-        assert cell in table
-    assert r"voc\_linear" in table
+    assert _guarded(["table", "1", "--records", str(finished)]) == 0
+    text = capsys.readouterr().out
+    assert f"{best.miou_mean:.1f} ± {best.miou_std:.1f}†" in text
+    assert "† random:resnet18, voc_linear v1 (ci): " in text
+    assert _guarded(["table", "--records", str(finished), "--format", "latex"]) == 0
+    assert r"voc\_linear" in capsys.readouterr().out
+    assert _guarded(["table", "--records", str(finished), "--format", "csv"]) == 0
+    rows = capsys.readouterr().out.splitlines()
+    assert len(rows) == 2 and str(best.miou_mean) in rows[1].split(",")
     assert _guarded(["table", "--records", str(finished), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)[0]["voc_linear v1 (ci)"] == cell
+    assert json.loads(capsys.readouterr().out)[0]["miou"] == best.miou_mean
 
 
 def test_inspect(tmp_path: Path, capsys: Captured) -> None:
@@ -254,21 +257,32 @@ def test_all_heads_diverged_is_exit_code_1(
     assert "every head diverged" in capsys.readouterr().err
 
 
-def test_ctrl_c_keeps_a_record_and_a_second_run_resumes(tiny_voc: Path, tmp_path: Path) -> None:
-    arguments = run_arguments(tiny_voc, tmp_path, "--set", "schedule.iters=400", "--workers", "1")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_keeps_a_record_and_a_second_run_resumes(
+    number: signal.Signals, tiny_voc: Path, tmp_path: Path
+) -> None:
+    arguments = run_arguments(tiny_voc, tmp_path, "--set", "schedule.iters=150", "--workers", "1")
     command = [sys.executable, "-m", "vicregl_bench", *arguments]
     running = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     assert running.stderr is not None
     for line in running.stderr:
-        if line.startswith("training:"):
-            os.killpg(running.pid, signal.SIGINT)  # a terminal signals workers too
+        if line.startswith("training: 1/150"):
+            os.killpg(running.pid, number)  # a terminal or scheduler signals workers too
             break
-    _, rest = running.communicate(timeout=120)
+    _, rest = running.communicate(timeout=240)
     assert running.returncode == 130, rest
     assert "run the same command again to resume" in rest
     assert "Traceback" not in rest
     kept = read_record(record_file(tmp_path))
     assert kept.status == "interrupted"
-    assert 0 < kept.progress.iterations < 400
+    assert 0 < kept.progress.iterations < 150
+    again = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "training: 1/150" not in again.stderr
+    assert read_record(record_file(tmp_path)).status == "complete"
+
+
+@pytest.mark.parametrize("words", [["--nonsense"], ["run"], ["run", "--seeds", "x"], ["lss"]])
+def test_usage_errors_are_one_line(words: list[str], capsys: Captured) -> None:
+    assert len(failure(capsys, words).splitlines()) == 1

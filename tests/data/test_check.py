@@ -195,13 +195,12 @@ def test_class_absent_in_val(made: VocSegmentation) -> None:
 def test_a_clean_check_runs_once(made: VocSegmentation, tmp_path: Path) -> None:
     cache = tmp_path / "cache" / "deep"
     report = require_sound(made, cache_dir=cache)
-    assert report is not None
-    assert report.ok
+    assert not report.remembered
     [memo] = cache.iterdir()
     assert json.loads(memo.read_text())["report"]["train"] == 3
-    assert require_sound(made, cache_dir=cache) is None
+    assert require_sound(made, cache_dir=cache).remembered
     relabel(made.train[0].mask, lambda labels: put(labels, 1))
-    assert require_sound(made, cache_dir=cache) is not None
+    assert not require_sound(made, cache_dir=cache).remembered
     assert len(list(cache.iterdir())) == 2
 
 
@@ -211,15 +210,15 @@ def test_half_written_memo_is_redone(made: VocSegmentation, tmp_path: Path, cont
     require_sound(made, cache_dir=cache)
     [memo] = cache.iterdir()
     memo.write_text(content)
-    assert require_sound(made, cache_dir=cache) is not None
-    assert require_sound(made, cache_dir=cache) is None
+    assert not require_sound(made, cache_dir=cache).remembered
+    assert require_sound(made, cache_dir=cache).remembered
 
 
 def test_unwritable_cache_is_no_error(made: VocSegmentation, tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.touch()
-    assert require_sound(made, cache_dir=blocked) is not None
-    assert require_sound(made, cache_dir=blocked / "below") is not None
+    assert not require_sound(made, cache_dir=blocked).remembered
+    assert not require_sound(made, cache_dir=blocked / "below").remembered
 
 
 def test_cache_variable(
@@ -228,7 +227,7 @@ def test_cache_variable(
     monkeypatch.setenv("VICREGL_BENCH_CACHE", str(tmp_path / "mine"))
     require_sound(made)
     assert len(list((tmp_path / "mine" / "data_checks").glob("*.json"))) == 1
-    assert require_sound(made) is None
+    assert require_sound(made).remembered
 
 
 def test_errors_are_named_and_not_remembered(made: VocSegmentation, tmp_path: Path) -> None:

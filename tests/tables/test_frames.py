@@ -8,7 +8,8 @@ from vicregl_bench.tables.frames import (
     explain_deviations,
     leaderboard,
     learning_rate_curve,
-    render,
+    measurements,
+    render_latex,
 )
 
 
@@ -59,5 +60,27 @@ def test_curve_is_the_mean_over_seeds_and_counts_the_diverged() -> None:
 
 
 def test_latex_is_escaped() -> None:
-    latex = render(leaderboard([make_record(name="a_b.pth")]), "latex")
+    latex = render_latex(leaderboard([make_record(name="a_b.pth")]))
     assert r"a\_b.pth" in latex and r"\toprule" in latex
+
+
+def test_equal_file_names_of_other_weights_are_other_rows() -> None:
+    other = make_record().checkpoint.model_copy(update={"weights_sha256": "x" * 64})
+    frame = leaderboard([make_record(), make_record(checkpoint=other.model_dump())])
+    assert frame["checkpoint"].tolist() == ["a.pth (w)", "a.pth (xxxxxxxx)"]
+    other = other.model_copy(update={"weights_sha256": "w", "arch": "resnet50"})
+    frame = leaderboard([make_record(), make_record(checkpoint=other.model_dump())])
+    assert frame["backbone"].tolist() == ["resnet18", "resnet50"]
+
+
+def test_measurements_are_numbers() -> None:
+    row = measurements([make_record(deviations=("x: 1 instead of 2",))]).iloc[0]
+    assert (row["miou"], row["std"], row["low"]) == (50.0, 1.0, 45.0)
+    assert row["deviations"] == "x: 1 instead of 2"
+
+
+def test_explained_is_only_what_is_shown() -> None:
+    records = [make_record(), make_record(name="b.pth", deviations=("d",))]
+    assert explain_deviations(records, "1") == ["† b.pth, voc_linear v1 (ci): d"]
+    with pytest.raises(ConfigError):
+        explain_deviations(records, "9")

@@ -7,6 +7,7 @@ import torch
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
+from vicregl_bench.checkpoints import Card
 from vicregl_bench.data import read_voc_segmentation
 from vicregl_bench.tasks.protocol import load_task
 from vicregl_bench.tasks.segmentation.dataset import (
@@ -80,7 +81,10 @@ def test_small_pictures_are_padded_with_ignored_pixels() -> None:
     from mmseg.models import SegDataPreProcessor
     from mmseg.structures import SegDataSample
 
-    config = preprocessor(DATA.settings.data, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    config = preprocessor(
+        DATA.settings.data,
+        Card("m", "t", "s", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)),
+    )
     config.pop("type")
     picture = torch.zeros(3, 40, 64, dtype=torch.uint8)
     picture[0] = 9  # blue: mmcv reads BGR

@@ -1,7 +1,12 @@
+import json
+from pathlib import Path
+
 import pytest
 
 from vicregl_bench.errors import ConfigError
 from vicregl_bench.tasks.protocol import load_task, parse_overrides, protocol_info, task_names
+
+GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 def test_voc_linear_is_the_papers_text() -> None:
@@ -18,6 +23,15 @@ def test_voc_linear_is_the_papers_text() -> None:
     assert (s.data.variant, s.data.crop, s.data.resize) == ("voc12aug", (512, 512), (2048, 512))
     assert (s.data.ratio_range, s.data.cat_max_ratio) == ((0.5, 2.0), 0.75)
     assert task.deviations == ()
+
+
+@pytest.mark.parametrize("profile", ["paper", "ci"])
+@pytest.mark.parametrize("name", task_names())
+def test_no_number_changes_without_a_new_version(name: str, profile: str) -> None:
+    """The golden file holds every setting; a change of one needs a new version and a new file."""
+    task = load_task(name, profile)
+    golden = json.loads((GOLDEN / f"{name}-v{task.info.version}-{profile}.json").read_text())
+    assert task.settings.model_dump(mode="json") == golden
 
 
 def test_released_differs_where_the_released_configs_do() -> None:
@@ -55,6 +69,11 @@ def test_overrides_are_deviations_and_only_where_they_change_something() -> None
         ({"sweep.lrs": [-0.1]}, "sweep.lrs"),
         ({"head.dropout": 1.0}, "head.dropout"),
         ({"protocol.version": 9}, "no setting"),
+        ({"data.num_classes": 25}, "data.num_classes = 25"),
+        ({"data.ignore_index": 0}, "data.ignore_index"),
+        ({"sweep.lrs": [0.1, 0.1]}, "stands twice"),
+        ({"sweep.lrs": [float("inf")]}, "sweep.lrs"),
+        ({"schedule.batch_size": 10**9}, "schedule.batch_size"),
     ],
 )
 def test_impossible_overrides(overrides: dict[str, object], message: str) -> None:

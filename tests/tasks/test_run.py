@@ -280,3 +280,124 @@ def test_the_record_is_plain_json_of_a_known_shape(tiny_voc: Path, tmp_path: Pat
         "command",
     } <= set(tree)
     assert tree["environment"]["versions"]["torch"]
+
+
+def test_the_protocol_is_what_runs() -> None:
+    """Learning rates, optimiser, heads and transforms of a run are those of the task."""
+    from mmengine.optim import PolyLR
+
+    from vicregl_bench.tasks.segmentation.dataset import test_pipeline, train_pipeline
+    from vicregl_bench.tasks.segmentation.run import build_optimizer, build_sweep, poly_schedule
+
+    task = load_task("voc_linear_released", "paper", {"sweep.lrs": [0.1, 0.01]})
+    sweep = build_sweep(task, "resnet50")
+    assert (sweep.batch_norm, sweep.dropout, sweep.ignore_index) == (True, 0.1, 255)
+    assert sweep.weights[0].shape == (21, 2048)
+    assert [(h.lr, h.seed) for h in sweep.heads] == [(r, s) for r in (0.1, 0.01) for s in range(3)]
+    wrapper = build_optimizer(task, sweep)
+    groups = wrapper.optimizer.param_groups
+    assert all((g["momentum"], g["weight_decay"]) == (0.9, 5e-4) for g in groups)
+    config = poly_schedule(task)
+    assert config.pop("type") == "PolyLR"
+    scheduler = PolyLR(wrapper.optimizer, **config)
+    for _ in range(10_000):
+        wrapper.optimizer._step_count = 1
+        scheduler.step()
+    for group, head in zip(groups, sweep.heads, strict=True):
+        # mmengine's PolyLR reaches its end with the last of 40,000 iterations, the 39,999th step
+        expected = (head.lr - 1e-4) * (1 - 10_000 / 39_999) ** 0.9 + 1e-4
+        assert group["lr"] == pytest.approx(expected, rel=1e-6)
+    data = task.settings.data
+    train = {step["type"]: step for step in train_pipeline(data)}
+    # mmsegmentation's pascal_voc12_aug base
+    assert list(train) == [
+        "LoadImageFromFile", "LoadAnnotations", "RandomResize", "RandomCrop", "RandomFlip",
+        "PhotoMetricDistortion", "PackSegInputs",
+    ]  # fmt: skip
+    assert train["RandomResize"]["scale"] == (2048, 512)
+    assert train["RandomResize"]["ratio_range"] == (0.5, 2.0)
+    assert train["RandomCrop"] == {
+        "type": "RandomCrop", "crop_size": (512, 512), "cat_max_ratio": 0.75,
+    }  # fmt: skip
+    assert train["RandomFlip"]["prob"] == 0.5
+    changed = data.model_copy(update={"test_resize": (999, 333)})
+    assert test_pipeline(changed)[1] == {"type": "Resize", "scale": (999, 333), "keep_ratio": True}
+
+
+def test_a_trunk_that_changed_gives_no_record(
+    tiny_voc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vicregl_bench.backbones.frozen import FrozenTrunk
+
+    forward = FrozenTrunk.__call__
+
+    def drifting(self: FrozenTrunk, images: Any) -> Any:
+        next(iter(self._module.parameters())).data += 1e-4
+        return forward(self, images)
+
+    monkeypatch.setattr(FrozenTrunk, "__call__", drifting)
+    with pytest.raises(RuntimeError, match="frozen backbone changed"):
+        run(tiny_voc, tmp_path)
+    assert not list(tmp_path.glob("*.json"))
+
+
+def test_a_head_broken_by_its_last_step_is_diverged(tiny_voc: Path, tmp_path: Path) -> None:
+    outcome = run(tiny_voc, tmp_path, overrides={"schedule.iters": 1, "sweep.lrs": [3e38, 0.1]})
+    assert [r.diverged_at for r in outcome.record.results] == [0, 0, None, None]
+
+
+def test_force_does_not_replace_a_complete_record_by_less(
+    tiny_voc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = run(tiny_voc, tmp_path)
+    reporter = stop_after(monkeypatch, "training", 3)
+    with pytest.raises(RunInterruptedError, match="earlier record stays"):
+        run(tiny_voc, tmp_path, force=True, reporter=reporter)
+    assert read_record(whole.path) == whole.record
+
+
+def test_foreign_files_never_reach_mmengines_loader(
+    tiny_voc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It falls back to full unpickling; only what a run itself wrote may go there."""
+    import torch
+    from mmengine.runner import checkpoint
+
+    seen: list[str] = []
+    load = checkpoint._load_checkpoint
+
+    def watched(filename: str, *args: Any, **kwargs: Any) -> Any:
+        seen.append(str(filename))
+        return load(filename, *args, **kwargs)
+
+    monkeypatch.setattr(checkpoint, "_load_checkpoint", watched)
+    monkeypatch.setattr("mmengine.runner.runner._load_checkpoint", watched)
+    foreign = tmp_path / "foreign.pth"
+    torch.save(dict(read_backbone("random:resnet18").state_dict), foreign)
+    with monkeypatch.context() as patch:
+        reporter = stop_after(patch, "training", 5)
+        with pytest.raises(RunInterruptedError):
+            run(tiny_voc, tmp_path / "out", source=read_backbone(str(foreign)), reporter=reporter)
+    run(tiny_voc, tmp_path / "out", source=read_backbone(str(foreign)))
+    assert seen, "the resumed run reads its own state"
+    assert all(str(tmp_path / "out" / "work") in name for name in seen)
+    assert str(foreign) not in seen
+
+
+def test_a_pretrained_backbone_beats_a_random_one(shared: Path, tmp_path: Path) -> None:
+    """By a wide margin, on real pictures; 15 iterations are enough for that."""
+    weights = shared / "weights/resnet50_v1_imagenet_fp16.pth"
+    root = shared / "data/voc2012_seg/VOCdevkit"
+    few = {"schedule.iters": 15, "sweep.lrs": [0.05], "sweep.seeds": 1}
+    ci = {
+        k: load_task("voc_linear", "ci").settings.model_dump()["data"][k.split(".")[1]]
+        for k in ("data.crop", "data.resize", "data.test_resize")
+    }
+    sources = [read_backbone(str(weights), arch="resnet50_v1"), read_backbone("random:resnet50")]
+    scores_ = []
+    for source in sources:
+        record = run(root, tmp_path, source=source, overrides=few | ci).record
+        assert record.best
+        scores_.append(record.best.miou_mean)
+    assert scores_[0] > 15
+    assert scores_[1] < 6

@@ -135,6 +135,6 @@ def resnet_targets() -> dict[str, dict[str, tuple[int, ...]]]:
     """Shape of every parameter and buffer of every architecture, by torchvision's key names.
 
     The plain (v1.5) variant comes before the v1 variant of the same shapes: a file cannot tell
-    them apart, and the first is taken unless `--arch` or the card says otherwise.
+    them apart, and the first is taken unless `--arch` says otherwise.
     """
     return {arch: _shapes(spec.depth) for arch, spec in ARCHS.items()}

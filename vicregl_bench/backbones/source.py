@@ -8,13 +8,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from vicregl_bench.backbones.resnet import (
-    ARCHS,
     build_resnet,
     random_resnet_state,
     resnet_spec,
     resnet_targets,
 )
 from vicregl_bench.checkpoints import Card, load_checkpoint, weights_sha256
+from vicregl_bench.errors import ConfigError
 
 RANDOM_PREFIX = "random:"
 
@@ -52,7 +52,7 @@ def read_backbone(
 
     Args:
         ckpt: path of a checkpoint, or "random:" and an architecture.
-        arch: architecture of a file, where its weights do not tell (v1 against v1.5 ResNets).
+        arch: architecture, where weights do not tell (v1 against v1.5 ResNets); random ones too.
         method: reader to use instead of the one that recognises the content.
         prefix: key prefix of the backbone, where several fit.
         trust_pickle: load a file with foreign globals; it may run code.
@@ -63,7 +63,7 @@ def read_backbone(
         ConfigError: unknown architecture.
     """
     if ckpt.startswith(RANDOM_PREFIX):
-        return _random_backbone(ckpt.removeprefix(RANDOM_PREFIX), seed)
+        return _random_backbone(ckpt.removeprefix(RANDOM_PREFIX), arch, seed)
     if arch is not None:
         resnet_spec(arch)
     checkpoint = load_checkpoint(
@@ -74,7 +74,7 @@ def read_backbone(
         prefix=prefix,
         trust_pickle=trust_pickle,
     )
-    twins = [other for other in checkpoint.also_fits if other in ARCHS]
+    twins = checkpoint.also_fits
     notes: tuple[str, ...] = ()
     if arch is None and twins:
         notes = (
@@ -93,7 +93,10 @@ def read_backbone(
     )
 
 
-def _random_backbone(arch: str, seed: int) -> BackboneSource:
+def _random_backbone(named: str, arch: str | None, seed: int) -> BackboneSource:
+    arch = arch or named
+    if resnet_spec(arch).depth != resnet_spec(named).depth:
+        raise ConfigError(f"--ckpt {RANDOM_PREFIX}{named} and --arch {arch} contradict each other")
     state = random_resnet_state(arch, seed)
     card = Card(
         method="random",

@@ -121,16 +121,27 @@ def table(
     form: Annotated[_Format, typer.Option("--format")] = _Format.markdown,
     as_json: Json = False,
 ) -> None:
-    """Put the records of a folder into one table: checkpoints by protocols."""
+    """Put the records of a folder into one table: checkpoints by protocols.
+
+    CSV and JSON have one row a record and plain numbers, for programs.
+    """
     from vicregl_bench.records import read_records
-    from vicregl_bench.tables.frames import explain_deviations, leaderboard, render
+    from vicregl_bench.tables import frames
 
     found = read_records(records)
-    frame = leaderboard(found, number)
-    print_text(render(frame, "json" if as_json else form.value))
-    if not as_json and form is _Format.markdown:
-        for line in explain_deviations(found):
-            print_text(f"\n{line}")
+    if as_json:
+        rows = frames.measurements(found, number)
+        print_text(rows.to_json(orient="records", force_ascii=False, indent=2))
+    elif form is _Format.csv:
+        print_text(frames.measurements(found, number).to_csv(index=False).rstrip("\n"))
+    else:
+        frame = frames.leaderboard(found, number)
+        notes = frames.explain_deviations(found, number)
+        if form is _Format.latex:
+            print_text("\n".join([frames.render_latex(frame), *(f"% {note}" for note in notes)]))
+        else:
+            text = frame.to_markdown(index=False, disable_numparse=True)
+            print_text("\n\n".join([text, *notes]))
 
 
 def inspect(

@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from vicregl_bench.cli import commands, data_commands, run_command
-from vicregl_bench.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, BenchError
+from vicregl_bench.errors import EXIT_BAD_INPUT, EXIT_DONE, EXIT_INTERRUPTED, BenchError
 
 _FILE_SYSTEM = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT}
 
@@ -35,13 +35,14 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _guarded(arguments: list[str] | None) -> int:
     try:
-        app(args=arguments, standalone_mode=True)
-    except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else EXIT_BAD_INPUT
+        code = app(args=arguments, standalone_mode=False)
+        if code == EXIT_INTERRUPTED:
+            return _fail("interrupted", EXIT_INTERRUPTED)
+        return code if isinstance(code, int) else EXIT_DONE
+    except (typer.Abort, KeyboardInterrupt):
+        return _fail("interrupted", EXIT_INTERRUPTED)
     except BenchError as error:
         return _fail(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        return _fail("interrupted", EXIT_INTERRUPTED)
     except ImportError as error:
         if "libGL" in str(error):
             return _fail(
@@ -56,7 +57,15 @@ def _guarded(arguments: list[str] | None) -> int:
             where = f" {error.filename}" if error.filename else ""
             return _fail(f"cannot read or write{where}: {error.strerror}", EXIT_BAD_INPUT)
         raise
-    return 0
+    except Exception as error:
+        # usage errors of click, which typer brings under names of its own
+        if not hasattr(error, "format_message"):
+            raise
+        text = error.format_message()
+        if type(error).__name__ == "NoArgsIsHelpError":
+            sys.stderr.write(text + "\n")
+            return EXIT_BAD_INPUT
+        return _fail(f"{text.splitlines()[0]} (--help shows the options)", EXIT_BAD_INPUT)
 
 
 if __name__ == "__main__":

@@ -43,7 +43,9 @@ def print_record(record: Record) -> None:
     if record.results:
         curve = learning_rate_curve(record)
         top = curve["mIoU"].max()
-        table = Table("learning rate", "mIoU", "± seeds", "pixel acc.", "", show_edge=False)
+        held = "holdout mIoU" in curve
+        columns = ["learning rate", "mIoU", "± seeds", "pixel acc."]
+        table = Table(*columns, *(["holdout mIoU"] if held else []), "", show_edge=False)
         for row in curve.to_dict("records"):
             bar = "" if row["mIoU"] != row["mIoU"] else "█" * round(_BAR_WIDTH * row["mIoU"] / top)
             best = record.best is not None and row["lr"] == record.best.lr
@@ -53,6 +55,7 @@ def print_record(record: Record) -> None:
                 f"{row['mIoU']:.2f}",
                 f"{row['std']:.2f}",
                 f"{row['pixel acc.']:.2f}",
+                *([f"{row['holdout mIoU']:.2f}"] if held else []),
                 bar + (" best" if best else "") + lost,
                 style="bold" if best else None,
             )

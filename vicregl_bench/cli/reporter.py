@@ -59,7 +59,7 @@ class StderrReporter:
 
 
 class _Lines:
-    """A line every ten seconds, and one at the end."""
+    """A line with the first step, one every ten seconds, and one at the end."""
 
     def __init__(self, console: Console, name: str, total: int) -> None:
         self.console, self.name, self.total = console, name, total
@@ -70,7 +70,8 @@ class _Lines:
         now = time.monotonic()
         if self.first is None:  # a resumed stage does not begin at nought
             self.first, self.begin = done - 1, self.begin if done <= 1 else now
-        if now - self.last < _LINE_EVERY_S and done < self.total:
+        begun = done - self.first == 1
+        if now - self.last < _LINE_EVERY_S and not begun and done < self.total:
             return
         self.last = now
         rate = (now - self.begin) / max(1, done - self.first)

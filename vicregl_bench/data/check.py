@@ -7,7 +7,6 @@ remembers a clean result and raises on errors, so that a run never meets a damag
 import contextlib
 import json
 import os
-import tempfile
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -19,6 +18,7 @@ import numpy.typing as npt
 import platformdirs
 from PIL import Image
 
+from vicregl_bench.atomic import write_atomic
 from vicregl_bench.data.fingerprint import stat_key
 from vicregl_bench.data.voc import CLASSES, IGNORE, Pair, VocSegmentation, palette
 from vicregl_bench.errors import DataError
@@ -150,13 +150,21 @@ def check_segmentation(
     )
 
 
+@dataclass(frozen=True)
+class Soundness:
+    """The warnings of a data set without errors, and whether an earlier check found them."""
+
+    warnings: tuple[Problem, ...]
+    remembered: bool
+
+
 def require_sound(
     dataset: VocSegmentation,
     *,
     on_progress: Progress | None = None,
     cache_dir: Path | None = None,
-) -> CheckReport | None:
-    """Make sure that `dataset` passes the full check; None where an earlier check is remembered.
+) -> Soundness:
+    """Make sure that `dataset` passes the full check, now or in an earlier run.
 
     A clean check is remembered by `stat_key` in `cache_dir`, by default `data_checks` in the
     user's cache folder or in the folder that the variable VICREGL_BENCH_CACHE names. A cache that
@@ -169,14 +177,15 @@ def require_sound(
     with contextlib.suppress(DataError):
         key = stat_key(dataset.splits)
         memo = (cache_dir or _default_cache_dir()) / f"{key}.json"
-        if _remembered(memo, key):
-            return None
+        remembered = _remembered(memo, key)
+        if remembered is not None:
+            return Soundness(remembered, remembered=True)
     report = check_segmentation(dataset, on_progress=on_progress)
     if not report.ok:
         raise DataError(_summary(report))
     if memo is not None:
         _remember(memo, report)
-    return report
+    return Soundness(report.warnings, remembered=False)
 
 
 def _default_cache_dir() -> Path:
@@ -185,16 +194,16 @@ def _default_cache_dir() -> Path:
     return base / "data_checks"
 
 
-def _remembered(memo: Path, key: str) -> bool:
+def _remembered(memo: Path, key: str) -> tuple[Problem, ...] | None:
+    """Return the warnings of an earlier clean check, or None where there is none."""
     try:
         content = json.loads(memo.read_text(encoding="utf-8"))
-        return bool(
-            content["check_version"] == CHECK_VERSION
-            and content["stat_key"] == key
-            and content["report"]["ok"] is True
-        )
+        known = content["check_version"] == CHECK_VERSION and content["stat_key"] == key
+        if not (known and content["report"]["ok"] is True):
+            return None
+        return tuple(Problem(**problem) for problem in content["report"]["problems"])
     except (OSError, ValueError, KeyError, TypeError):
-        return False
+        return None
 
 
 def _remember(memo: Path, report: CheckReport) -> None:
@@ -203,18 +212,9 @@ def _remember(memo: Path, report: CheckReport) -> None:
         "stat_key": memo.stem,
         "report": report.to_json(),
     }
-    partial: Path | None = None
-    try:
-        memo.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=memo.parent, suffix=".partial")
-        partial = Path(name)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(content, file)
-        partial.replace(memo)
-    except OSError:
-        if partial is not None:
-            with contextlib.suppress(OSError):
-                partial.unlink()
+    # a cache that cannot be written only means that the check runs again
+    with contextlib.suppress(OSError):
+        write_atomic(memo, json.dumps(content).encode())
 
 
 def _summary(report: CheckReport) -> str:

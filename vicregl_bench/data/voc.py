@@ -42,7 +42,7 @@ CLASSES: tuple[str, ...] = (
 IGNORE = 255
 
 Variant = Literal["voc12aug", "voc12"]
-# PROTOCOLS, "Data": pictures of each list in the published sets.
+# Pictures of each published list: the VOC2012 devkit, and mmsegmentation for VOC12aug.
 TRAIN_COUNT: dict[Variant, int] = {"voc12aug": 10_582, "voc12": 1_464}
 VAL_COUNT = 1_449
 

@@ -14,23 +14,21 @@ from torch import Tensor
 
 
 @lru_cache(maxsize=256)
-def _matrix(in_size: int, out_size: int, align_corners: bool) -> Tensor:
+def _matrix(in_size: int, out_size: int) -> Tensor:
     basis = torch.eye(in_size, dtype=torch.float64)[:, None, :]
-    resized = F.interpolate(basis, size=out_size, mode="linear", align_corners=align_corners)
+    resized = F.interpolate(basis, size=out_size, mode="linear")
     return resized[:, 0].T.contiguous()
 
 
 def resize_matrix(
     *sizes: int,
-    align_corners: bool = False,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
 ) -> Tensor:
-    """Matrix of a chain of linear resizings along one axis.
+    """Matrix of a chain of linear resizings along one axis (align_corners=False).
 
     Args:
         sizes: lengths of the axis, from the map's to the last one's, at least two of them.
-        align_corners: as in `torch.nn.functional.interpolate`.
         dtype: of the result; the weights themselves are computed in float64.
         device: of the result.
 
@@ -39,5 +37,5 @@ def resize_matrix(
     """
     matrix = torch.eye(sizes[0], dtype=torch.float64)
     for in_size, out_size in itertools.pairwise(sizes):
-        matrix = _matrix(in_size, out_size, align_corners) @ matrix
+        matrix = _matrix(in_size, out_size) @ matrix
     return matrix.to(device=device, dtype=dtype)

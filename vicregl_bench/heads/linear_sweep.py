@@ -218,6 +218,15 @@ class LinearSweep(nn.Module):
         self.iteration += 1
         return all_losses
 
+    @torch.no_grad()
+    def mark_not_finite(self, logits: Tensor) -> None:
+        """Mark the heads whose logits (K, ...) are not finite: their last step broke them.
+
+        In training the next iteration's loss shows it; after the last one there is none.
+        """
+        broken = ~torch.isfinite(logits).flatten(1).all(dim=1) & (self.diverged_at < 0)
+        self.diverged_at[broken] = self.iteration - 1
+
     @staticmethod
     def _stack(parameters: nn.ParameterList, heads: Sequence[int]) -> Tensor:
         return torch.stack([parameters[k] for k in heads])

@@ -1,35 +1,24 @@
 """A folder of records: written atomically, read strictly."""
 
 import json
-import os
-import tempfile
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from vicregl_bench.atomic import write_atomic
 from vicregl_bench.errors import RecordError
 from vicregl_bench.records.schema import Record
 
 
-def write_atomic(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all; parents are made.
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file of the folder of records, whole or not at all.
 
     Raises:
         RecordError: no space, no permission, or another error of the file system.
     """
-    temporary: str | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
+        write_atomic(path, content)
     except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
         raise RecordError(
             f"cannot write {path}: {error.strerror}; free some space or choose another --out"
         ) from error
@@ -38,7 +27,7 @@ def write_atomic(path: Path, content: bytes) -> None:
 def write_record(folder: Path, record: Record) -> Path:
     """Write a record into a folder and return its path; one of the same name is replaced whole."""
     path = folder / record.file_name
-    write_atomic(path, (record.model_dump_json(indent=2) + "\n").encode())
+    write_file(path, (record.model_dump_json(indent=2) + "\n").encode())
     return path
 
 

@@ -1,14 +1,12 @@
 """Records as pandas tables, and tables as text."""
 
 from collections.abc import Sequence
-from typing import Literal
 
 import pandas as pd
 
 from vicregl_bench.errors import ConfigError
 from vicregl_bench.records.schema import Record
 
-Format = Literal["markdown", "csv", "latex", "json"]
 DEVIATION_MARK = "†"
 
 
@@ -25,11 +23,26 @@ def _cell(record: Record) -> str:
     return f"{record.best.miou_mean:.1f} ± {record.best.miou_std:.1f}{mark}"
 
 
-def leaderboard(records: Sequence[Record], table: str | None = None) -> pd.DataFrame:
-    """Checkpoints by protocols: best mIoU in percent, mean ± standard deviation over seeds.
+def _shown(records: Sequence[Record], table: str | None) -> list[Record]:
+    """The finished records whose protocol belongs to a table of the paper (to any, if None)."""
+    shown = [
+        record
+        for record in records
+        if record.status != "interrupted" and (table is None or table in record.task.tables)
+    ]
+    if not shown:
+        where = f" for table {table}" if table else ""
+        raise ConfigError(f"no finished record to show{where}; `vicregl-bench run` makes one")
+    return shown
 
-    Interrupted records are left out. A cell whose run deviates from its protocol is marked. Where
-    several runs of a checkpoint share a column (other settings), each gets a row of its own.
+
+def leaderboard(records: Sequence[Record], table: str | None = None) -> pd.DataFrame:
+    """Checkpoints by protocols, for reading: best mIoU in percent, mean ± deviation over seeds.
+
+    Interrupted records are left out. A cell whose run deviates from its protocol is marked. A row
+    is one set of weights in one architecture; where several runs of it share a column (other
+    settings), each gets a row of its own. Different weights of the same file name are told apart by
+    the beginning of their hash.
 
     Args:
         records: any records.
@@ -38,40 +51,74 @@ def leaderboard(records: Sequence[Record], table: str | None = None) -> pd.DataF
     Raises:
         ConfigError: no record is left to show.
     """
-    rows: dict[tuple[str, int], dict[str, str]] = {}
+    shown = _shown(records, table)
+    hashes: dict[str, set[tuple[str, str]]] = {}
+    for record in shown:
+        checkpoint = record.checkpoint
+        identity = (checkpoint.weights_sha256, checkpoint.arch)
+        hashes.setdefault(checkpoint.name, set()).add(identity)
+    rows: dict[tuple[str, str, int], dict[str, str]] = {}
     columns: list[str] = []
-    for record in records:
-        if record.status == "interrupted" or (table and table not in record.task.tables):
-            continue
-        column = column_name(record)
+    for record in shown:
+        column, checkpoint = column_name(record), record.checkpoint
         if column not in columns:
             columns.append(column)
-        name, turn = record.checkpoint.name, 0
-        while column in rows.get((name, turn), {}):
+        identity = (checkpoint.weights_sha256, checkpoint.arch)
+        turn = 0
+        while column in rows.get((*identity, turn), {}):
             turn += 1
+        name = checkpoint.name
+        if len({weights for weights, _ in hashes[name]}) > 1:
+            name = f"{name} ({checkpoint.weights_sha256[:8]})"
         row = rows.setdefault(
-            (name, turn),
-            {
-                "checkpoint": name,
-                "method": record.checkpoint.method,
-                "backbone": record.checkpoint.arch,
-            },
+            (*identity, turn),
+            {"checkpoint": name, "method": checkpoint.method, "backbone": checkpoint.arch},
         )
         row[column] = _cell(record)
-    if not rows:
-        where = f" for table {table}" if table else ""
-        raise ConfigError(f"no finished record to show{where}; `vicregl-bench run` makes one")
     frame = pd.DataFrame(rows.values(), columns=["checkpoint", "method", "backbone", *columns])
     return frame.fillna("–")
 
 
-def explain_deviations(records: Sequence[Record]) -> list[str]:
-    """One line for each finished record that deviates, saying in what."""
+def measurements(records: Sequence[Record], table: str | None = None) -> pd.DataFrame:
+    """One row a finished record, for programs: plain numbers, deviations in words.
+
+    Raises:
+        ConfigError: no record is left to show.
+    """
+    return pd.DataFrame(
+        [
+            {
+                "checkpoint": record.checkpoint.name,
+                "method": record.checkpoint.method,
+                "backbone": record.checkpoint.arch,
+                "weights_sha256": record.checkpoint.weights_sha256,
+                "task": record.task.name,
+                "version": record.task.version,
+                "profile": record.task.profile,
+                "lr": record.best.lr if record.best else None,
+                "miou": record.best.miou_mean if record.best else None,
+                "std": record.best.miou_std if record.best else None,
+                "seeds": record.best.seeds if record.best else 0,
+                "low": record.best.interval[0] if record.best else None,
+                "high": record.best.interval[1] if record.best else None,
+                "deviations": "; ".join(record.deviations),
+            }
+            for record in _shown(records, table)
+        ]
+    )
+
+
+def explain_deviations(records: Sequence[Record], table: str | None = None) -> list[str]:
+    """One line for each shown record that deviates, saying in what.
+
+    Raises:
+        ConfigError: no record is left to show.
+    """
     return [
         f"{DEVIATION_MARK} {record.checkpoint.name}, {column_name(record)}: "
         + "; ".join(record.deviations)
-        for record in records
-        if record.deviations and record.status != "interrupted"
+        for record in _shown(records, table)
+        if record.deviations
     ]
 
 
@@ -98,22 +145,9 @@ def learning_rate_curve(record: Record) -> pd.DataFrame:
     return curve.reset_index(drop=True).sort_values("lr", ascending=False, ignore_index=True)
 
 
-def render(frame: pd.DataFrame, form: Format) -> str:
-    """Render a frame of text cells.
-
-    Raises:
-        ConfigError: no such format.
-    """
-    match form:
-        case "markdown":
-            return frame.to_markdown(index=False, disable_numparse=True)
-        case "csv":
-            return frame.to_csv(index=False).rstrip("\n")
-        case "latex":
-            # escape: names of files and tasks hold underscores
-            styler = frame.style.hide(axis="index").format(escape="latex")
-            styler = styler.format_index(escape="latex", axis=1)
-            return styler.to_latex(hrules=True).rstrip("\n")
-        case "json":
-            return frame.to_json(orient="records", force_ascii=False, indent=2)
-    raise ConfigError(f"no format {form!r}; use markdown, csv, latex or json")
+def render_latex(frame: pd.DataFrame) -> str:
+    """A booktabs table of text cells; file and task names are escaped."""
+    styler = frame.style.hide(axis="index").format(escape="latex")
+    styler = styler.format_index(escape="latex", axis=1)
+    latex = styler.to_latex(hrules=True).rstrip("\n")
+    return latex.replace("±", r"$\pm$").replace(DEVIATION_MARK, r"$^\dagger$")

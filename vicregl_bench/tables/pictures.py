@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
@@ -18,8 +17,7 @@ LabelMap = npt.NDArray[np.uint8]
 
 def _save(figure: Figure, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with matplotlib.rc_context({"svg.hashsalt": "vicregl-bench"}):
-        figure.savefig(path, bbox_inches="tight")
+    figure.savefig(path, bbox_inches="tight")
 
 
 def draw_curve(record: Record, path: Path) -> None:
@@ -29,7 +27,8 @@ def draw_curve(record: Record, path: Path) -> None:
     axes = figure.subplots()
     axes.errorbar(curve["lr"], curve["mIoU"], yerr=curve["std"], marker="o", capsize=3)
     if record.best is not None:
-        axes.axvline(record.best.lr, linestyle=":", color="grey")
+        axes.axvline(record.best.lr, linestyle=":", color="grey", label="best")
+        axes.legend(fontsize=8)
     axes.set_xscale("log")
     axes.set_xlabel("learning rate")
     axes.set_ylabel("mIoU (%)")
@@ -57,7 +56,9 @@ def draw_predictions(
             axes.imshow(panel)
             axes.set_axis_off()
         line[0].set_title(image.stem, fontsize=7)
-    for axes, title in zip(grid[0][1:], ("ground truth", "prediction"), strict=True):
+    for axes, title in zip(
+        grid[0][1:], ("ground truth (white: ignored)", "prediction"), strict=True
+    ):
         axes.set_title(title, fontsize=8)
     figure.tight_layout()
     _save(figure, path)

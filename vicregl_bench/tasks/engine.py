@@ -65,14 +65,19 @@ class ReportHook(Hook):  # type: ignore[misc]
 
     priority = "NORMAL"
 
-    def __init__(self, stop: StopFlag, report: Callable[[int], None]) -> None:
-        self.stop, self.report = stop, report
+    def __init__(self, report: Callable[[int], None]) -> None:
+        self.report = report
+        self.iterations = 0  # of this call, those of an earlier part of the run not counted
+        self.peak_bytes = 0  # on CUDA; mmengine's logging resets torch's own peak
 
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
         """Report an iteration of training."""
+        self.iterations += 1
         self.report(runner.iter + 1)
+        if torch.cuda.is_available():
+            self.peak_bytes = max(self.peak_bytes, torch.cuda.max_memory_allocated())
         if outputs is not None and int(outputs["heads"]) == 0:
             runner.train_loop.stop_training = True
 

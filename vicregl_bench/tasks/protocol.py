@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
 
 from vicregl_bench.errors import ConfigError
 
@@ -19,7 +19,7 @@ PROFILES = ("paper", "ci")
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ProtocolInfo(_Section):
@@ -43,8 +43,8 @@ class DataSection(_Section):
 
     dataset: Literal["voc"]
     variant: Literal["voc12aug", "voc12"]
-    num_classes: PositiveInt
-    ignore_index: int
+    num_classes: Literal[21]
+    ignore_index: Literal[255]
     resize: Size
     ratio_range: tuple[float, float]
     crop: Size  # (height, width)
@@ -72,7 +72,7 @@ class ScheduleSection(_Section):
     """Iterations, batch and optimiser."""
 
     iters: PositiveInt
-    batch_size: PositiveInt
+    batch_size: Annotated[int, Field(gt=0, le=4096)]
     optimizer: OptimizerSection
     poly: PolySection
 
@@ -97,6 +97,14 @@ class SweepSection(_Section):
     lrs: Annotated[tuple[Annotated[float, Field(gt=0.0)], ...], Field(min_length=1)]
     seeds: PositiveInt
     run_seed: Annotated[int, Field(ge=0)]
+    holdout: Annotated[float, Field(gt=0.0, lt=1.0)]  # share of train for `--select holdout`
+
+    @field_validator("lrs")
+    @classmethod
+    def _no_rate_twice(cls, lrs: tuple[float, ...]) -> tuple[float, ...]:
+        if len(set(lrs)) != len(lrs):
+            raise ValueError("a learning rate stands twice; --seeds repeats rates")
+        return lrs
 
 
 class Settings(_Section):

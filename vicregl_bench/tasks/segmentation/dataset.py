@@ -15,6 +15,7 @@ from mmseg.datasets import BaseSegDataset, PascalVOCDataset
 from mmseg.registry import DATA_SAMPLERS, DATASETS
 from torch.utils.data import Sampler
 
+from vicregl_bench.checkpoints import Card
 from vicregl_bench.data import Pair
 from vicregl_bench.tasks.protocol import DataSection
 
@@ -74,19 +75,16 @@ class PositionSampler(Sampler[tuple[int, int]]):
     Args:
         dataset: its length is what counts.
         seed: of the order.
-        shuffle: off gives the natural order, again and again.
     """
 
-    def __init__(self, dataset: Any, seed: int = 0, shuffle: bool = True) -> None:
-        self.size, self.seed, self.shuffle, self.start = len(dataset), seed, shuffle, 0
+    def __init__(self, dataset: Any, seed: int = 0) -> None:
+        self.size, self.seed, self.start = len(dataset), seed, 0
 
     def skip(self, num_samples: int) -> None:
         """Begin at an absolute position of the stream (mmengine calls it on resume)."""
         self.start = num_samples
 
     def _order(self, epoch: int) -> list[int]:
-        if not self.shuffle:
-            return list(range(self.size))
         entropy = np.random.SeedSequence((self.seed, epoch, _ORDER))
         order: list[int] = np.random.default_rng(entropy).permutation(self.size).tolist()
         return order
@@ -166,13 +164,13 @@ def test_loader(pairs: Sequence[Pair], data: DataSection, *, workers: int) -> di
     }
 
 
-def preprocessor(data: DataSection, mean: Sequence[float], std: Sequence[float]) -> dict[str, Any]:
+def preprocessor(data: DataSection, card: Card) -> dict[str, Any]:
     """Mmseg's data preprocessor: BGR to RGB, normalisation, padding of small crops with 255."""
     return {
         "type": "mmseg.SegDataPreProcessor",
-        "mean": list(mean),
-        "std": list(std),
-        "bgr_to_rgb": True,
+        "mean": list(card.mean),
+        "std": list(card.std),
+        "bgr_to_rgb": card.channel_order == "rgb",  # mmcv reads BGR
         "size": data.crop,
         "pad_val": 0,
         "seg_pad_val": data.ignore_index,

@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from mmseg.evaluation import IoUMetric
-from mmseg.registry import METRICS
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -61,7 +60,6 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
-@METRICS.register_module()
 class SweepIoUMetric(IoUMetric):  # type: ignore[misc]
     """mmseg's IoUMetric for (K, H, W) predictions, without its rounding.
 
@@ -74,7 +72,7 @@ class SweepIoUMetric(IoUMetric):  # type: ignore[misc]
     """
 
     def __init__(self, keep: Collection[str] = (), **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(prefix="sweep", **kwargs)
         self.keep = frozenset(keep)
         self.kept: dict[str, npt.NDArray[np.uint8]] = {}
         self.areas: PictureAreas | None = None
@@ -106,7 +104,7 @@ class SweepIoUMetric(IoUMetric):  # type: ignore[misc]
             )
 
     def compute_metrics(self, results: list[Any]) -> dict[str, float]:
-        """MIoU of every head, in percent, as `head<k>/mIoU`."""
+        """MIoU of every head, in percent, as `sweep/head<k>/mIoU`."""
         paths, intersect, predicted, labelled = zip(*results, strict=True)
         self.areas = PictureAreas(
             names=tuple(path.replace("\\", "/").rsplit("/", 1)[-1] for path in paths),

@@ -10,7 +10,7 @@ import numpy as np
 from vicregl_bench.data import CLASSES
 from vicregl_bench.heads.linear_sweep import LinearSweep
 from vicregl_bench.records import Best, HeadResult
-from vicregl_bench.records.store import write_atomic
+from vicregl_bench.records.store import write_file
 from vicregl_bench.tasks.segmentation.metric import FloatArray, PictureAreas, bootstrap_interval
 
 
@@ -110,4 +110,4 @@ def save_areas(path: Path, areas: PictureAreas) -> None:
         predicted=areas.predicted.astype(np.int32),
         labelled=areas.labelled.astype(np.int32),
     )
-    write_atomic(path, buffer.getvalue())
+    write_file(path, buffer.getvalue())

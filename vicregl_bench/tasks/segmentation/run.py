@@ -1,5 +1,6 @@
 """One run of frozen linear segmentation: from a request to a record."""
 
+import errno
 import hashlib
 import json
 import shutil
@@ -28,7 +29,7 @@ from vicregl_bench.data import (
     require_sound,
     split_holdout,
 )
-from vicregl_bench.errors import BenchError, RecordError, RunInterruptedError
+from vicregl_bench.errors import BenchError, DataError, RecordError, RunInterruptedError
 from vicregl_bench.heads.linear_sweep import HeadSpec, LinearSweep
 from vicregl_bench.records import (
     CheckpointInfo,
@@ -61,7 +62,7 @@ from vicregl_bench.tasks.segmentation.metric import PictureAreas, SweepIoUMetric
 from vicregl_bench.tasks.segmentation.outcome import choose_best, head_results, save_areas
 from vicregl_bench.tasks.segmentation.segmentor import FrozenSweepSegmentor
 
-HOLDOUT_SHARE = 0.1
+_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,7 @@ class _Clock:
     earlier_train: float = 0.0
     train_s: float = 0.0
     pictures: int = 0
+    peak_bytes: int = 0
 
     def wall(self) -> float:
         return self.earlier + time.monotonic() - self.start
@@ -141,7 +143,9 @@ def run_linear_segmentation(request: RunRequest, reporter: Reporter) -> RunOutco
     found = find_record(request.out, plan.key)
     if found is not None and found[1].status != "interrupted" and not request.force:
         return RunOutcome(found[1], found[0], skipped=True)
-    require_sound(plan.dataset, on_progress=_lazy_stage(reporter, "checking the data"))
+    sound = require_sound(plan.dataset, on_progress=_lazy_stage(reporter, "checking the data"))
+    for problem in sound.warnings:
+        reporter.warn(f"{problem.file}: {problem.text}")
     try:
         plan.work.mkdir(parents=True, exist_ok=True)
         with FileLock(plan.work / "lock", timeout=0):
@@ -158,9 +162,15 @@ def run_linear_segmentation(request: RunRequest, reporter: Reporter) -> RunOutco
             f"another run of the same is at work in {plan.work}; wait for it"
         ) from None
     except OSError as error:
-        raise RecordError(
-            f"cannot write under {request.out}: {error.strerror}; free some space or choose "
-            "another --out, then run the same again: it resumes"
+        if error.errno in _DISK_ERRORS:
+            raise RecordError(
+                f"cannot write under {request.out}: {error.strerror}; free some space or choose "
+                "another --out, then run the same again: it resumes"
+            ) from error
+        reason = f"{error.filename}: {error.strerror}" if error.filename else _last_line(error)
+        raise DataError(
+            f"a file went away or broke during the run: {reason}; mend it and run the same again: "
+            "it resumes"
         ) from error
     return RunOutcome(record, path, skipped=False, predictions=predictions)
 
@@ -196,7 +206,7 @@ def _plan(request: RunRequest) -> _Plan:
     holdout: tuple[Pair, ...] = ()
     if request.select == "holdout":
         train, holdout = split_holdout(
-            dataset.train, share=HOLDOUT_SHARE, seed=settings.sweep.run_seed
+            dataset.train, share=settings.sweep.holdout, seed=settings.sweep.run_seed
         )
     print_ = fingerprint({"train": dataset.train, "val": dataset.val})
     deviations = [str(deviation) for deviation in task.deviations]
@@ -287,19 +297,40 @@ def _run(plan: _Plan, reporter: Reporter, clock: _Clock) -> tuple[Record, tuple[
         try:
             evaluation = _train_and_evaluate(plan, reporter, clock, trunk, sweep, stop)
         except (RunInterruptedError, KeyboardInterrupt):
-            record = _record(plan, clock, trunk, sweep, "interrupted")
-            path = write_record(plan.request.out, record)
-            raise RunInterruptedError(
-                f"interrupted after {int(sweep.iteration)} of {task.settings.schedule.iters} "
-                f"iterations; kept in {path}: run the same command again to resume"
-            ) from None
-    if not trunk.unchanged():
-        raise BenchError(
-            "the frozen backbone changed during the run: this is a defect of vicregl-bench, "
-            "the result is thrown away"
-        )
+            raise _interrupted(plan, clock, trunk, sweep) from None
+        except RuntimeError as error:
+            # a signal to the whole process group ends the data loading processes first
+            if stop.requested:
+                raise _interrupted(plan, clock, trunk, sweep) from None
+            if "DataLoader worker" in str(error):
+                raise BenchError(
+                    f"a data loading process died ({_last_line(error)}); out of memory? Run the "
+                    "same again with --workers 0: it resumes"
+                ) from error
+            raise
     record = _finished_record(plan, clock, trunk, sweep, evaluation)
+    if not record.frozen_hash_unchanged:
+        raise RuntimeError("the frozen backbone changed during the run: a defect of vicregl-bench")
     return record, _predictions(plan, record, evaluation)
+
+
+def _interrupted(
+    plan: _Plan, clock: _Clock, trunk: FrozenTrunk, sweep: LinearSweep
+) -> RunInterruptedError:
+    """Keep what there is; a complete record of the same key (--force) is not replaced by less."""
+    done = f"interrupted after {int(sweep.iteration)} of {plan.task.settings.schedule.iters}"
+    found = find_record(plan.request.out, plan.key)
+    if found is not None and found[1].status != "interrupted":
+        return RunInterruptedError(f"{done} iterations; the earlier record stays: {found[0]}")
+    path = write_record(plan.request.out, _record(plan, clock, trunk, sweep, "interrupted"))
+    return RunInterruptedError(
+        f"{done} iterations; kept in {path}: run the same command again to resume"
+    )
+
+
+def _last_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[-1] if lines else type(error).__name__
 
 
 def _pictures_to_draw(plan: _Plan) -> tuple[Pair, ...]:
@@ -336,10 +367,11 @@ def _train_and_evaluate(
     workers = plan.request.workers
     workers = default_workers(plan.device) if workers is None else workers
     card = plan.request.source.card
-    model = FrozenSweepSegmentor(trunk, sweep, preprocessor(data, card.mean, card.std))
+    model = FrozenSweepSegmentor(trunk, sweep, preprocessor(data, card))
     val_metric = SweepIoUMetric(keep=[str(pair.image) for pair in _pictures_to_draw(plan)])
     holdout_metric = SweepIoUMetric()
     evaluation = EvaluationHook(stop)
+    progress = ReportHook(reporter.stage("training", schedule.iters))
     holdout: dict[str, Any] = {}
     if plan.holdout:
         holdout = {
@@ -376,7 +408,7 @@ def _train_and_evaluate(
             "logger": {"type": "LoggerHook", "interval": 50, "log_metric_by_epoch": False},
         },
         custom_hooks=[
-            ReportHook(stop, reporter.stage("training", schedule.iters)),
+            progress,
             evaluation,
         ],
         env_cfg={"mp_cfg": {"mp_start_method": "fork", "opencv_num_threads": 0}},
@@ -387,24 +419,31 @@ def _train_and_evaluate(
         resume=(plan.work / "last_checkpoint").exists(),
         **holdout,
     )
-    before = int(sweep.iteration)
     begin = time.monotonic()
     try:
         runner.train()
     finally:
         clock.train_s = time.monotonic() - begin
-        clock.pictures = (int(sweep.iteration) - before) * schedule.batch_size
-    for k in (sweep.diverged_at >= 0).nonzero().flatten().tolist():
-        head, at = sweep.heads[k], int(sweep.diverged_at[k])
-        reporter.warn(f"lr {head.lr:g}, seed {head.seed} diverged at iteration {at}")
+        clock.pictures = progress.iterations * schedule.batch_size
+        clock.peak_bytes = progress.peak_bytes
     if bool((sweep.diverged_at >= 0).all()):
+        _warn_of_divergence(sweep, reporter)
         return _Evaluation()
     if plan.holdout:
         evaluation.report = reporter.stage("scoring the held-out slice", len(plan.holdout))
         runner.test()
     evaluation.report = reporter.stage("validating", len(plan.dataset.val))
     runner.val_loop.run()
+    _warn_of_divergence(sweep, reporter)
+    if bool((sweep.diverged_at >= 0).all()):
+        return _Evaluation()
     return _Evaluation(val_metric.areas, holdout_metric.areas, val_metric.kept)
+
+
+def _warn_of_divergence(sweep: LinearSweep, reporter: Reporter) -> None:
+    for head, at in zip(sweep.heads, sweep.diverged_at.tolist(), strict=True):
+        if at >= 0:
+            reporter.warn(f"lr {head.lr:g}, seed {head.seed} diverged at iteration {at}")
 
 
 def _finished_record(
@@ -431,11 +470,7 @@ def _record(
     plan: _Plan, clock: _Clock, trunk: FrozenTrunk, sweep: LinearSweep, status: str
 ) -> Record:
     task, source, request = plan.task, plan.request.source, plan.request
-    peak = (
-        torch.cuda.max_memory_allocated(plan.device) / 2**20
-        if plan.device.type == "cuda"
-        else peak_memory_mib()
-    )
+    peak = clock.peak_bytes / 2**20 if plan.device.type == "cuda" else peak_memory_mib()
     return Record.model_validate(
         {
             "key": plan.key,

@@ -5,7 +5,6 @@ from typing import Any
 import torch
 from mmengine.structures import PixelData
 from mmseg.models.segmentors import BaseSegmentor
-from mmseg.registry import MODELS
 from torch import Tensor
 
 from vicregl_bench.backbones.frozen import FrozenTrunk
@@ -14,7 +13,6 @@ from vicregl_bench.heads.linear_sweep import LinearSweep
 from vicregl_bench.tasks.segmentation.dataset import stack_labels
 
 
-@MODELS.register_module()
 class FrozenSweepSegmentor(BaseSegmentor):  # type: ignore[misc]
     """mmseg segmentor whose prediction is one label map a head.
 
@@ -66,6 +64,7 @@ class FrozenSweepSegmentor(BaseSegmentor):  # type: ignore[misc]
         maps = self.extract_feat(inputs)
         for features, sample in zip(maps, data_samples, strict=True):
             logits = self.sweep.logits(features)
+            self.sweep.mark_not_finite(logits)
             shape, original = sample.metainfo["img_shape"], sample.metainfo["ori_shape"]
             labels = self._label_maps(logits, shape[:2], original[:2])
             sample.set_data({"pred_sem_seg": PixelData(data=labels)})

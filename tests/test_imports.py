@@ -1,0 +1,48 @@
+"""The arrows between packages, and what light commands must not import."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+# what each package may import of the others (errors and atomic are everybody's)
+ALLOWED = {
+    "checkpoints": set(),
+    "backbones": {"checkpoints"},
+    "heads": set(),
+    "data": set(),
+    "records": set(),
+    "tables": {"records"},
+    "tasks": {"backbones", "heads", "data", "records", "checkpoints"},
+}
+
+
+@pytest.mark.parametrize("package", ALLOWED)
+def test_arrows_point_one_way(package: str) -> None:
+    for path in (ROOT / "vicregl_bench" / package).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                top, _, rest = node.module.partition(".")
+                target = rest.split(".")[0]
+                if top == "vicregl_bench" and target not in ("errors", "atomic", package):
+                    assert target in ALLOWED[package], f"{path} imports {node.module}"
+                assert top != "pretrain", f"{path} imports {node.module}"
+
+
+def test_pretrain_knows_nothing_of_tasks_records_or_tables() -> None:
+    for path in (ROOT / "pretrain").rglob("*.py"):
+        text = path.read_text()
+        for package in ("tasks", "records", "tables"):
+            assert f"vicregl_bench.{package}" not in text, path
+
+
+@pytest.mark.parametrize("words", [["ls", "tasks"], ["--help"], ["data", "--help"]])
+def test_light_commands_do_not_import_mmseg(words: list[str]) -> None:
+    program = (
+        "import sys; from vicregl_bench.cli.main import _guarded; "
+        f"code = _guarded({words!r}); heavy = 'mmseg' in sys.modules; sys.exit(code or heavy)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
