@@ -5,6 +5,7 @@ index), and the data set seeds the augmentation by (seed, position): a resumed r
 of workers, see the very same crops.
 """
 
+import os
 import random
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -129,6 +130,15 @@ def test_pipeline(data: DataSection) -> list[dict[str, Any]]:
     ]
 
 
+def leave_process_group(worker_id: int) -> None:
+    """Start a worker in a process group of its own.
+
+    Ctrl-C and a scheduler's SIGTERM go to the whole group. The main process decides what they mean;
+    a worker that died of them first would bring it down in the middle of saving.
+    """
+    os.setpgid(0, 0)
+
+
 def train_loader(
     pairs: Sequence[Pair], data: DataSection, *, batch_size: int, seed: int, workers: int
 ) -> dict[str, Any]:
@@ -137,6 +147,7 @@ def train_loader(
         "batch_size": batch_size,
         "num_workers": workers,
         "persistent_workers": workers > 0,
+        "worker_init_fn": {"type": leave_process_group},
         "sampler": {"type": "PositionSampler", "seed": seed},
         "dataset": {
             "type": "SegmentationPairs",
@@ -153,6 +164,7 @@ def test_loader(pairs: Sequence[Pair], data: DataSection, *, workers: int) -> di
     return {
         "batch_size": 1,
         "num_workers": workers,
+        "worker_init_fn": {"type": leave_process_group},
         "sampler": {"type": "DefaultSampler", "shuffle": False},
         "dataset": {
             "type": "SegmentationPairs",
