@@ -21,8 +21,6 @@ from tests.checkpoints.layouts import (
 from vicregl_bench.checkpoints import describe, file_sha256, load_checkpoint
 from vicregl_bench.errors import CheckpointError
 
-REAL = Path(__file__).parents[3] / "shared" / "weights" / "resnet50_v1_imagenet_fp16.pth"
-
 Layout = Callable[[Mapping[str, Tensor]], dict[str, Any]]
 
 FORMATS: dict[str, tuple[Layout, str, str]] = {
@@ -180,8 +178,9 @@ def test_describe_a_file_that_no_backbone_fits(tmp_path: Path) -> None:
     assert (net.name, net.parameters, summary.other) == ("net", 6, {"epoch": "4"})
 
 
-@pytest.mark.skipif(not REAL.is_file(), reason="no ../shared/weights with the real ResNet-50")
-def test_real_resnet50() -> None:
+def test_real_resnet50(shared: Path) -> None:
+    real = shared / "weights" / "resnet50_v1_imagenet_fp16.pth"
+
     def shapes(arch: str) -> Shapes:
         with torch.device("meta"):
             state = getattr(torchvision.models, arch)().state_dict()
@@ -190,14 +189,14 @@ def test_real_resnet50() -> None:
     names = ("resnet18", "resnet34", "resnet50", "resnet101")
     targets = {arch: shapes(arch) for arch in names}
     targets["resnet50_v1"] = targets["resnet50"]
-    checkpoint = load_checkpoint(REAL, targets)
+    checkpoint = load_checkpoint(real, targets)
     assert (checkpoint.arch, checkpoint.also_fits) == ("resnet50", ("resnet50_v1",))
     assert (checkpoint.method, checkpoint.coverage.address) == ("torchvision", "")
     assert checkpoint.coverage.unexpected == ("fc.weight", "fc.bias")
     assert len(checkpoint.coverage.matched) == 318
     assert checkpoint.state_dict["conv1.weight"].dtype == torch.float32
     with pytest.raises(CheckpointError, match="pass --arch resnet50"):
-        load_checkpoint(REAL, targets, arch="resnet101")
+        load_checkpoint(real, targets, arch="resnet101")
 
 
 def test_shapes_of_the_fixtures_tell_the_archs_apart() -> None:

@@ -4,14 +4,11 @@ import pytest
 
 from vicregl_bench.data import VocSegmentation, make_voc, read_voc_segmentation
 
-REAL_VOC = Path(__file__).parents[3] / "shared" / "data" / "voc2012_seg" / "VOCdevkit"
-
 
 @pytest.fixture
-def real_voc() -> Path:
-    if not REAL_VOC.is_dir():
-        pytest.skip("real data (shared/data/voc2012_seg) is not beside this checkout")
-    return REAL_VOC
+def real_voc(shared: Path) -> Path:
+    """The real VOC2012 pictures, where they are at hand."""
+    return shared / "data" / "voc2012_seg" / "VOCdevkit"
 
 
 @pytest.fixture

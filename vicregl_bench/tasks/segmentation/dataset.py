@@ -177,7 +177,7 @@ def test_loader(pairs: Sequence[Pair], data: DataSection, *, workers: int) -> di
 
 
 def preprocessor(data: DataSection, card: Card) -> dict[str, Any]:
-    """Mmseg's data preprocessor: BGR to RGB, normalisation, padding of small crops with 255."""
+    """Mmseg's data preprocessor: the card's channel order and mean, small crops padded with 255."""
     return {
         "type": "mmseg.SegDataPreProcessor",
         "mean": list(card.mean),
