@@ -16,7 +16,8 @@ ALLOWED = {
     "data": set(),
     "records": set(),
     "tables": {"records"},
-    "tasks": {"backbones", "heads", "data", "records", "checkpoints"},
+    "engine": set(),
+    "tasks": {"engine", "backbones", "heads", "data", "records", "checkpoints"},
 }
 
 

@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from vicregl_bench.engine.settings import parse_overrides
 from vicregl_bench.errors import ConfigError
-from vicregl_bench.tasks.protocol import load_task, parse_overrides, protocol_info, task_names
+from vicregl_bench.tasks.protocol import load_task, protocol_info, task_names
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 

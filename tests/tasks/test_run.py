@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from vicregl_bench.backbones.source import read_backbone
+from vicregl_bench.engine import stop as engine
 from vicregl_bench.errors import DataError, RunInterruptedError
 from vicregl_bench.records import read_record
-from vicregl_bench.tasks import engine
 from vicregl_bench.tasks.protocol import load_task
 from vicregl_bench.tasks.request import RunRequest
 from vicregl_bench.tasks.segmentation.run import RunOutcome, run_linear_segmentation

@@ -79,7 +79,8 @@ def run(
 ) -> None:
     """Judge a backbone by a task; leaves one record in the folder of records."""
     from vicregl_bench.cli.output import print_json, print_record
-    from vicregl_bench.tasks.protocol import load_task, parse_overrides
+    from vicregl_bench.engine.settings import parse_overrides
+    from vicregl_bench.tasks.protocol import load_task
 
     overrides = parse_overrides(settings or []) | _sweep_overrides(lrs, seeds)
     chosen = load_task(task, profile.value, overrides)

@@ -7,22 +7,19 @@ below, so that an override with a wrong name or type stops before anything runs.
 import difflib
 import importlib.resources
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
+from pydantic import Field, PositiveInt, field_validator
 
+from vicregl_bench.engine.settings import Section, build_settings, flatten, require_known
 from vicregl_bench.errors import ConfigError
 
 PROFILES = ("paper", "ci")
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class ProtocolInfo(_Section):
+class ProtocolInfo(Section):
     """Name, version and provenance of a protocol."""
 
     name: str
@@ -38,7 +35,7 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Size = tuple[PositiveInt, PositiveInt]
 
 
-class DataSection(_Section):
+class DataSection(Section):
     """Data set, augmentation and test scale; sizes are (width, height) as mmcv has them."""
 
     dataset: Literal["voc"]
@@ -53,7 +50,7 @@ class DataSection(_Section):
     test_resize: Size
 
 
-class OptimizerSection(_Section):
+class OptimizerSection(Section):
     """Arguments of torch's SGD; the learning rates are the sweep's."""
 
     type: Literal["SGD"]
@@ -61,14 +58,14 @@ class OptimizerSection(_Section):
     weight_decay: Annotated[float, Field(ge=0.0)]
 
 
-class PolySection(_Section):
+class PolySection(Section):
     """mmengine's PolyLR over all iterations."""
 
     power: Annotated[float, Field(gt=0.0)]
     eta_min: Annotated[float, Field(ge=0.0)]
 
 
-class ScheduleSection(_Section):
+class ScheduleSection(Section):
     """Iterations, batch and optimiser."""
 
     iters: PositiveInt
@@ -77,13 +74,13 @@ class ScheduleSection(_Section):
     poly: PolySection
 
 
-class BackboneSection(_Section):
+class BackboneSection(Section):
     """What is asked of the backbone."""
 
     output_stride: Literal[8, 16, 32]
 
 
-class HeadSection(_Section):
+class HeadSection(Section):
     """The linear head: what stands before its 1x1 convolution, and how that begins."""
 
     batch_norm: bool
@@ -91,7 +88,7 @@ class HeadSection(_Section):
     init_std: Annotated[float, Field(gt=0.0)]
 
 
-class SweepSection(_Section):
+class SweepSection(Section):
     """Learning rates x seeds."""
 
     lrs: Annotated[tuple[Annotated[float, Field(gt=0.0)], ...], Field(min_length=1)]
@@ -107,7 +104,7 @@ class SweepSection(_Section):
         return lrs
 
 
-class Settings(_Section):
+class Settings(Section):
     """Everything that a run of a protocol is made of, after profile and overrides."""
 
     data: DataSection
@@ -117,7 +114,7 @@ class Settings(_Section):
     sweep: SweepSection
 
 
-class Deviation(_Section):
+class Deviation(Section):
     """One thing in which a run differs from its protocol."""
 
     key: str
@@ -128,7 +125,7 @@ class Deviation(_Section):
         return f"{self.key}: {json.dumps(self.run)} instead of {json.dumps(self.protocol)}"
 
 
-class Task(_Section):
+class Task(Section):
     """A protocol in one profile, with the overrides of one run."""
 
     info: ProtocolInfo
@@ -168,37 +165,6 @@ def protocol_info(name: str) -> ProtocolInfo:
     return ProtocolInfo(**_load_file(name)["protocol"])
 
 
-def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            flat |= _flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
-
-
-def _unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
-    tree: dict[str, Any] = {}
-    for key, value in flat.items():
-        *parents, leaf = key.split(".")
-        node = tree
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[leaf] = value
-    return tree
-
-
-def _build_settings(flat: Mapping[str, Any]) -> Settings:
-    try:
-        return Settings.model_validate(_unflatten(flat))
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        got = json.dumps(first.get("input"), default=str)
-        raise ConfigError(f"setting {key} = {got} is impossible: {first['msg']}") from None
-
-
 def load_task(
     name: str, profile: str = "paper", overrides: Mapping[str, Any] | None = None
 ) -> Task:
@@ -220,15 +186,12 @@ def load_task(
     if profile not in profiles:
         raise ConfigError(f"task {name} has no profile {profile!r}; it has {', '.join(profiles)}")
     sections = {key: config[key] for key in Settings.model_fields}
-    planned = _flatten(sections) | _flatten(profiles[profile])
+    planned = flatten(sections) | flatten(profiles[profile])
     wanted = dict(overrides or {})
-    for key in wanted:
-        if key not in planned:
-            near = difflib.get_close_matches(key, planned, n=3, cutoff=0.3)
-            raise ConfigError(f"no setting {key!r} in {name}; near it: {', '.join(near) or '-'}")
-    before = _build_settings(planned)
-    after = _build_settings(planned | wanted)
-    old, new = _flatten(before.model_dump(mode="json")), _flatten(after.model_dump(mode="json"))
+    require_known(wanted, planned, name)
+    before = build_settings(Settings, planned)
+    after = build_settings(Settings, planned | wanted)
+    old, new = flatten(before.model_dump(mode="json")), flatten(after.model_dump(mode="json"))
     return Task(
         info=ProtocolInfo(**config["protocol"]),
         profile=profile,
@@ -239,25 +202,3 @@ def load_task(
             if old[key] != new[key]
         ),
     )
-
-
-def parse_overrides(items: Sequence[str]) -> dict[str, Any]:
-    """Parse `key=value` words; a value is JSON, else a comma-separated list, else a string.
-
-    Raises:
-        ConfigError: a word without "=" or without a key.
-    """
-    parsed: dict[str, Any] = {}
-    for item in items:
-        key, separator, text = item.partition("=")
-        if not separator or not key:
-            raise ConfigError(f"--set takes key=value, not {item!r}")
-        parsed[key] = _parse_value(text)
-    return parsed
-
-
-def _parse_value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return [_parse_value(part) for part in text.split(",")] if "," in text else text

@@ -1,25 +1,14 @@
-"""What a user asks for, and how a run tells its progress."""
+"""What a user asks of a run."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 from vicregl_bench.backbones.source import BackboneSource
+from vicregl_bench.engine.reporter import Precision
 from vicregl_bench.tasks.protocol import Task
 
-Precision = Literal["fp32", "bf16"]
 Select = Literal["val", "holdout"]
-
-
-class Reporter(Protocol):
-    """Where a run reports: nothing of it goes to stdout."""
-
-    def stage(self, name: str, total: int) -> Callable[[int], None]:
-        """Begin a stage of `total` steps; call the result with the number of steps done."""
-
-    def warn(self, text: str) -> None:
-        """Say something that the user should know."""
 
 
 @dataclass(frozen=True)

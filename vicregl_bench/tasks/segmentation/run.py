@@ -29,6 +29,15 @@ from vicregl_bench.data import (
     require_sound,
     split_holdout,
 )
+from vicregl_bench.engine.device import (
+    choose_device,
+    default_precision,
+    default_workers,
+    device_name,
+)
+from vicregl_bench.engine.reporter import Precision, Reporter
+from vicregl_bench.engine.runner import DeviceRunner
+from vicregl_bench.engine.stop import StopFlag, StoppableCheckpointHook
 from vicregl_bench.errors import BenchError, DataError, RecordError, RunInterruptedError
 from vicregl_bench.heads.linear_sweep import HeadSpec, LinearSweep
 from vicregl_bench.records import (
@@ -42,21 +51,9 @@ from vicregl_bench.records import (
     write_record,
 )
 from vicregl_bench.records.environment import describe_environment, peak_memory_mib
-from vicregl_bench.tasks.device import (
-    choose_device,
-    default_precision,
-    default_workers,
-    device_name,
-)
-from vicregl_bench.tasks.engine import (
-    DeviceRunner,
-    EvaluationHook,
-    ReportHook,
-    StopFlag,
-    StoppableCheckpointHook,
-)
+from vicregl_bench.tasks.hooks import EvaluationHook, ReportHook
 from vicregl_bench.tasks.protocol import Task
-from vicregl_bench.tasks.request import Precision, Reporter, RunRequest
+from vicregl_bench.tasks.request import RunRequest
 from vicregl_bench.tasks.segmentation.dataset import preprocessor, test_loader, train_loader
 from vicregl_bench.tasks.segmentation.metric import PictureAreas, SweepIoUMetric
 from vicregl_bench.tasks.segmentation.outcome import choose_best, head_results, save_areas

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
+from vicregl_bench.engine.reporter import Precision
 from vicregl_bench.errors import ConfigError
-from vicregl_bench.tasks.request import Precision
 
 
 def choose_device(name: str) -> torch.device:

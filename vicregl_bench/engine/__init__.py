@@ -1,0 +1,1 @@
+"""mmengine as the engine of every run: devices, the runner, stopping, settings."""

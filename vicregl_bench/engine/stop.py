@@ -1,0 +1,57 @@
+"""Stopping on request: a signal sets a flag, and the checkpoint hook saves before it obeys."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from mmengine.hooks import CheckpointHook
+
+from vicregl_bench.errors import RunInterruptedError
+
+
+class StopFlag:
+    """Set by Ctrl-C or SIGTERM; a second Ctrl-C stops at once."""
+
+    def __init__(self) -> None:
+        self.requested = False
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.requested and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.requested = True
+
+    @contextmanager
+    def listening(self) -> Iterator["StopFlag"]:
+        """Listen for the signals while inside (in the main thread; elsewhere it does nothing)."""
+        if threading.current_thread() is not threading.main_thread():
+            yield self
+            return
+        previous = {n: signal.signal(n, self._handle) for n in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield self
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+
+class StoppableCheckpointHook(CheckpointHook):  # type: ignore[misc]
+    """mmengine's checkpoint hook, which also saves and stops when asked to.
+
+    It replaces the default hook of the same place, so it runs after the schedulers have stepped.
+    """
+
+    def __init__(self, stop: StopFlag, **kwargs: Any) -> None:
+        super().__init__(by_epoch=False, **kwargs)
+        self.stop = stop
+
+    def after_train_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Save at the interval, and once more before stopping."""
+        super().after_train_iter(runner, batch_idx, data_batch, outputs)
+        if self.stop.requested and not runner.train_loop.stop_training:
+            self._save_checkpoint(runner)
+            raise RunInterruptedError("stopped")
