@@ -15,6 +15,11 @@ In both: pairs are ordered, (i, j) with i one of the two large views and j any o
 averaged; local statistics run over the batch for each kept slot, slots in raster order, and are
 averaged over slots; invariance is a mean over all elements. Under `paper`, alpha = 1 is VICReg and
 two views are Eq. 4; under `released` variance and covariance weigh half of VICReg's.
+
+Over several processes the value is that of the whole batch, and DistributedDataParallel's average
+of the gradients is its gradient: variance and covariance run over the gathered vectors, the
+invariance, a mean over samples, over a process's own, and its value is averaged over processes.
+Matching is a matter of each picture and stays local. See `pretrain.distributed`.
 """
 
 from collections.abc import Sequence
@@ -24,6 +29,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from pretrain.distributed import gather_batch, mean_over_processes, own_gradient
 from pretrain.matching import Matches, match_both_ways, squared_distances
 from pretrain.vicreg_terms import invariance, regularise
 
@@ -97,15 +103,17 @@ class _Ledger:
     def add_statistics(
         self, i: int, cells: Tensor | None, variance: float, covariance: float
     ) -> None:
-        """Variance and covariance of tensor i, or of its chosen cells."""
+        """Variance and covariance of tensor i, or of its chosen cells, over all processes."""
         x = self.tensors[i] if cells is None else self._gather(i, cells)
-        variance_term, covariance_term, grad = regularise(x, variance, covariance)
+        variance_term, covariance_term, grad = regularise(gather_batch(x), variance, covariance)
         self.sums[1] += variance_term
         self.sums[2] += covariance_term
-        if grad is not None and cells is None:
-            self.grads[i] += grad
-        elif grad is not None and cells is not None:
-            self._scatter(i, cells, grad)
+        if grad is None:
+            return
+        if cells is None:
+            self.grads[i] += own_gradient(grad)
+        else:
+            self._scatter(i, cells, own_gradient(grad))
 
     def _gather(self, i: int, cells: Tensor) -> Tensor:
         tensor = self.tensors[i]
@@ -120,6 +128,7 @@ class VICRegLLoss(nn.Module):
 
     Values and gradients are computed together, by hand, in the forward pass: no graph of the
     intermediate tensors is kept, and the backward pass only scales. It is not differentiable twice.
+    Over several processes every one of them has to call it, with batches of one size.
 
     Args:
         alpha: weight of the global criterion against the local one, in [0, 1] (Eq. 4); a branch of
@@ -184,7 +193,8 @@ class VICRegLLoss(nn.Module):
             The parts and the total.
 
         Raises:
-            ValueError: fewer than two views, a batch of one, or gamma above the number of cells.
+            ValueError: fewer than two views, a batch of one over all processes, or gamma above the
+                number of cells.
         """
         with_global, with_local = self.alpha > 0.0, self.alpha < 1.0 and bool(self.matching)
         inputs = (list(embeddings) if with_global else []) + (list(maps) if with_local else [])
@@ -203,11 +213,11 @@ class VICRegLLoss(nn.Module):
                 ledger = self._local_terms([m.detach() for m in maps], locations)
                 local_sums = ledger.sums
                 grads += [grad.mul_(1.0 - self.alpha) for grad in ledger.grads]
-            value = self.alpha * global_sums.sum() + (1.0 - self.alpha) * local_sums.sum()
+            # statistics are alike on every process; the mean is for the invariances
+            sums = mean_over_processes(torch.cat([global_sums, local_sums]))
+            value = self.alpha * sums[:3].sum() + (1.0 - self.alpha) * sums[3:].sum()
         total = _WithGradients.apply(value, len(inputs), *inputs, *grads)
-        return VICRegLTerms(
-            **dict(zip(TERMS, [*global_sums, *local_sums], strict=True)), total=total
-        )
+        return VICRegLTerms(**dict(zip(TERMS, sums, strict=True)), total=total)
 
     @staticmethod
     def _pairs(views: int) -> list[tuple[int, int]]:

@@ -6,7 +6,7 @@ import sys
 import typer
 from rich.console import Console
 
-from vicregl_bench.cli import commands, data_commands, run_command
+from vicregl_bench.cli import commands, data_commands, pretrain_command, run_command
 from vicregl_bench.errors import EXIT_BAD_INPUT, EXIT_DONE, EXIT_INTERRUPTED, BenchError
 
 _FILE_SYSTEM = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT}
@@ -19,6 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 run_command.register(app)
+pretrain_command.register(app)
 commands.register(app)
 data_commands.register(app)
 

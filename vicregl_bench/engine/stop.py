@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+import torch
+from mmengine.dist import all_reduce, is_distributed
 from mmengine.hooks import CheckpointHook
 
 from vicregl_bench.errors import RunInterruptedError
@@ -22,6 +24,14 @@ class StopFlag:
         if self.requested and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.requested = True
+
+    def agreed(self) -> bool:
+        """Whether any process of the run was asked to stop; every process gets the same answer."""
+        if not is_distributed():
+            return self.requested
+        flag = torch.tensor(float(self.requested))
+        all_reduce(flag, op="max")
+        return bool(flag > 0)
 
     @contextmanager
     def listening(self) -> Iterator["StopFlag"]:
@@ -52,6 +62,6 @@ class StoppableCheckpointHook(CheckpointHook):  # type: ignore[misc]
     ) -> None:
         """Save at the interval, and once more before stopping."""
         super().after_train_iter(runner, batch_idx, data_batch, outputs)
-        if self.stop.requested and not runner.train_loop.stop_training:
+        if self.stop.agreed() and not runner.train_loop.stop_training:
             self._save_checkpoint(runner)
             raise RunInterruptedError("stopped")

@@ -5,7 +5,6 @@ index), and the data set seeds the augmentation by (seed, position): a resumed r
 of workers, see the very same crops.
 """
 
-import os
 import random
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -18,6 +17,7 @@ from torch.utils.data import Sampler
 
 from vicregl_bench.checkpoints import Card
 from vicregl_bench.data import Pair
+from vicregl_bench.engine.workers import leave_process_group
 from vicregl_bench.tasks.protocol import DataSection
 
 _ORDER, _AUGMENTATION = 3, 4
@@ -128,15 +128,6 @@ def test_pipeline(data: DataSection) -> list[dict[str, Any]]:
         {"type": "LoadAnnotations"},
         {"type": "PackSegInputs"},
     ]
-
-
-def leave_process_group(worker_id: int) -> None:
-    """Start a worker in a process group of its own.
-
-    Ctrl-C and a scheduler's SIGTERM go to the whole group. The main process decides what they mean;
-    a worker that died of them first would bring it down in the middle of saving.
-    """
-    os.setpgid(0, 0)
 
 
 def train_loader(

@@ -1,0 +1,95 @@
+"""What a run leaves: the whole state, the backbone with its card, the released layout.
+
+`backbone.pth` holds `state_dict` (torchvision's or timm's keys, nothing before them) and `card`.
+`released.pth` has the layout of VICRegL's full checkpoints: `epoch` and `model`, with DDP's
+`module.` before every key; ConvNeXts under their original names (Liu et al. 2022).
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pretrain.augment import NORMALISATION
+from pretrain.model import Architecture, Branch
+from pretrain.recipe import Recipe
+
+CARD_FORMAT = "vicregl-bench card 1"
+_TITLES = {
+    "vicregl": "VICRegL",
+    "vicreg": "VICReg",
+    "simclr": "SimCLR",
+    "simclr_l": "SimCLR-L",
+    "barlow_twins": "Barlow Twins",
+}
+_TO_ORIGINAL = (
+    (r"^stem\.", "downsample_layers.0."),
+    (r"^stages\.(\d+)\.downsample\.", r"downsample_layers.\1."),
+    (r"^stages\.(\d+)\.blocks\.", r"stages.\1."),
+    (r"\.conv_dw\.", ".dwconv."),
+    (r"\.mlp\.fc1\.", ".pwconv1."),
+    (r"\.mlp\.fc2\.", ".pwconv2."),
+    (r"^head\.norm\.", "norm."),
+)
+
+
+def card_of(recipe: Recipe, epochs: float) -> dict[str, Any]:
+    """The facts about a backbone that no tensor carries, as plain values."""
+    mean, std = NORMALISATION[recipe.views.normalisation]
+    criterion = recipe.criterion
+    return {
+        "format": CARD_FORMAT,
+        "method": recipe.method,
+        "title": _TITLES[recipe.method],
+        "arch": recipe.model.backbone,
+        "source": f"recipe {recipe.recipe.name}: {recipe.recipe.source}",
+        "mean": [255.0 * value for value in mean],
+        "std": [255.0 * value for value in std],
+        "channel_order": "rgb",
+        "note": (
+            f"{epochs:g} epochs, alpha {criterion.alpha:g}, preset {criterion.preset}, "
+            f"views of {recipe.views.large_size} px"
+        ),
+    }
+
+
+def _plain(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
+
+
+def backbone_checkpoint(branch: Branch, recipe: Recipe, epochs: float) -> dict[str, Any]:
+    """Content of backbone.pth."""
+    return {"card": card_of(recipe, epochs), "state_dict": _plain(branch.backbone.state_dict())}
+
+
+def released_checkpoint(branch: Branch, recipe: Recipe, epochs: float) -> dict[str, Any]:
+    """Content of released.pth: `epoch`, and `model` with the keys of the released training code."""
+    convnext = Architecture.parse(recipe.model.backbone).family.startswith("convnext")
+    state: dict[str, Tensor] = {}
+    for key, value in branch.backbone.state_dict().items():
+        for pattern, name in _TO_ORIGINAL if convnext else ():
+            key = re.sub(pattern, name, key)
+        state[f"module.backbone.{key}"] = value
+    for name, head in (("projector", branch.expander), ("maps_projector", branch.projector)):
+        if head is not None:
+            state |= {f"module.{name}.{key}": value for key, value in head.state_dict().items()}
+    return {"epoch": int(epochs), "model": _plain(state)}
+
+
+def save_atomic(content: Any, path: Path) -> None:
+    """`torch.save` whole or not at all.
+
+    Raises:
+        OSError: as the file system says.
+    """
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        with temporary.open("wb") as stream:
+            torch.save(content, stream)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,101 @@
+"""`vicregl-bench pretrain`: train a backbone without labels."""
+
+import contextlib
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from vicregl_bench.cli.quiet import import_engine
+from vicregl_bench.cli.reporter import StderrReporter
+
+
+def pretrain(
+    recipe: Annotated[str, typer.Option(help="Recipe; `vicregl-bench ls recipes` lists them.")],
+    data: Annotated[Path, typer.Option(help="Folder of pictures, or of class folders.")],
+    out: Annotated[Path, typer.Option(help="Folder for logs and checkpoints.")],
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Override a setting: criterion.alpha=1."),
+    ] = None,
+    subset: Annotated[
+        float | None, typer.Option(help="Pictures a class, or a share below 1 of every class.")
+    ] = None,
+    probe: Annotated[
+        Path | None,
+        typer.Option(help="Labelled folders (train/ and val/): kNN and linear probe on the way."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    workers: Annotated[int | None, typer.Option(min=0, help="Data loading processes.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The result on stdout.")] = False,
+) -> None:
+    """Train a backbone without labels; a stopped run goes on with the same command."""
+    from vicregl_bench.engine.settings import parse_overrides
+
+    overrides = parse_overrides(settings or [])
+    if subset is not None:
+        overrides["data.subset"] = subset
+    with StderrReporter() as reporter, contextlib.redirect_stdout(sys.stderr):
+        import_engine()
+        from pretrain.recipe import load_recipe
+        from pretrain.train import PretrainRequest
+        from pretrain.train import pretrain as run
+
+        chosen = load_recipe(recipe, overrides)
+        outcome = run(
+            PretrainRequest(
+                recipe=chosen,
+                data=data,
+                out=out,
+                probe=probe,
+                device=device,
+                workers=workers,
+                command=shlex.join(["vicregl-bench", *sys.argv[1:]]),
+            ),
+            reporter,
+        )
+        if outcome.skipped:
+            reporter.warn(f"this run is finished already: {outcome.out}")
+    _report(outcome, as_json)
+
+
+def _report(outcome: Any, as_json: bool) -> None:
+    import os
+
+    from vicregl_bench.cli.output import print_json, print_text
+
+    if os.environ.get("RANK", "0") != "0":
+        return
+    scores = {"start": outcome.probe_start, "end": outcome.probe_end}
+    if as_json:
+        print_json(
+            {
+                "out": str(outcome.out),
+                "status": outcome.status,
+                "steps": outcome.steps,
+                "pictures": outcome.pictures,
+                "wall_s": outcome.wall_s,
+                "last": dict(outcome.last),
+                "probe": {
+                    when: None if s is None else {"knn": s.knn, "linear": s.linear}
+                    for when, s in scores.items()
+                },
+                "backbone": str(outcome.backbone),
+            }
+        )
+        return
+    print_text(
+        f"{outcome.steps} steps over {outcome.pictures} pictures in {outcome.wall_s:.0f} s, "
+        f"loss {outcome.last.get('loss', float('nan')):.3f}"
+    )
+    for when, found in scores.items():
+        if found is not None:
+            print_text(f"probe at the {when}: kNN {found.knn:.1f} %, linear {found.linear:.1f} %")
+    print_text(f"backbone: {outcome.backbone} (vicregl-bench run --ckpt takes it)")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command()(pretrain)
