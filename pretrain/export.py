@@ -16,8 +16,8 @@ from torch import Tensor
 from pretrain.augment import NORMALISATION
 from pretrain.model import Architecture, Branch
 from pretrain.recipe import Recipe
+from vicregl_bench.checkpoints.own import CARD_FORMAT
 
-CARD_FORMAT = "vicregl-bench card 1"
 _TITLES = {
     "vicregl": "VICRegL",
     "vicreg": "VICReg",

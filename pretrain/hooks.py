@@ -115,11 +115,11 @@ class LogHook(Hook):  # type: ignore[misc]
         self,
         recipe: Recipe,
         log: Log | None,
-        report: Callable[[int], None],
         reporter: Reporter,
         steps_per_epoch: int,
     ) -> None:
-        self.recipe, self.log, self.report, self.reporter = recipe, log, report, reporter
+        self.recipe, self.log, self.reporter = recipe, log, reporter
+        self._report: Callable[[int], None] | None = None
         self.steps_per_epoch = steps_per_epoch
         self.warned = False
         self.last: dict[str, float] = {}
@@ -131,6 +131,8 @@ class LogHook(Hook):  # type: ignore[misc]
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         """The batch has come: what went by since the last step was waiting."""
+        if self._report is None:
+            self._report = self.reporter.stage("pretraining", runner.max_iters)
         self._waited += time.monotonic() - self._ended
 
     def after_train_iter(
@@ -140,7 +142,8 @@ class LogHook(Hook):  # type: ignore[misc]
         step = runner.iter + 1
         run = self.recipe.run
         self._count += 1
-        self.report(step)
+        assert self._report is not None
+        self._report(step)
         row: dict[str, float] = {}
         if step % run.watch_every == 0 or step == runner.max_iters:
             row |= self._watch(bare(runner.model))

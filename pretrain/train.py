@@ -322,9 +322,7 @@ def _train(plan: _Plan, state: Mapping[str, Any], reporter: Reporter) -> Pretrai
     _write_state(plan, "running", wall_s=earlier, probe={"start": _as_dict(start), "end": None})
     log = Log(request.out / "log.csv", LOG_COLUMNS, begun_at) if main else None
     stop = StopFlag()
-    logging = LogHook(
-        recipe, log, reporter.stage("pretraining", plan.total), reporter, plan.steps_per_epoch
-    )
+    logging = LogHook(recipe, log, reporter, plan.steps_per_epoch)
     hooks: list[Any] = [
         RateHook(recipe, plan.steps_per_epoch),
         logging,

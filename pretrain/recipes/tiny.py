@@ -27,7 +27,7 @@ model = dict(
 )
 criterion = dict(num_matches=(4, 1))
 optimizer = dict(
-    type="AdamW", base_lr=0.002, weight_decay=1e-4, momentum=0.9, eta=0.001, betas=(0.9, 0.999)
+    type="AdamW", base_lr=0.003, weight_decay=1e-4, momentum=0.9, eta=0.001, betas=(0.9, 0.999)
 )
-schedule = dict(epochs=5, batch_size=128, warmup_epochs=0.5, end_lr_ratio=0.01)
+schedule = dict(epochs=4, batch_size=128, warmup_epochs=0.25, end_lr_ratio=0.01)
 run = dict(log_every=5, watch_every=20, save_every=50)

@@ -5,7 +5,7 @@ from vicregl_bench.errors import CheckpointError
 
 
 def test_unknown_method_lists_the_known() -> None:
-    with pytest.raises(CheckpointError, match="known: vicregl, vicreg, torchvision, bare"):
+    with pytest.raises(CheckpointError, match="known: own, vicregl, vicreg, torchvision, bare"):
         find_reader("vicregx")
 
 

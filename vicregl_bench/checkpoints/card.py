@@ -21,6 +21,7 @@ class Card:
         std: per-channel divisor of the input, on the 0-255 scale.
         channel_order: order of the channels that `mean` and `std` refer to.
         note: what a user should know before comparing numbers.
+        arch: the backbone's architecture, where the card tells it.
     """
 
     method: str
@@ -30,6 +31,7 @@ class Card:
     std: tuple[float, float, float] = IMAGENET_STD
     channel_order: str = "rgb"
     note: str = ""
+    arch: str | None = None
 
     def to_dict(self) -> dict[str, object]:
         """Return the card as plain JSON values."""

@@ -35,9 +35,11 @@ class Contents:
 
     Attributes:
         containers: in the file's order, outer ones before inner ones.
+        card: the dict called `card` at the file's top level, if there is one.
     """
 
     containers: tuple[Container, ...]
+    card: Mapping[str, object] | None = None
 
     def get(self, name: str) -> Container | None:
         """Return the container of that dotted name, or None."""
@@ -89,7 +91,12 @@ def find_containers(loaded: object) -> Contents:
     A pickled module counts as its state dict. Dicts with other keys (an optimizer's state, by
     parameter number) and lists are not entered.
     """
-    return Contents(tuple(_walk(loaded, "", 0)))
+    entries = _as_mapping(loaded)
+    card = entries.get("card") if entries is not None else None
+    return Contents(
+        tuple(_walk(loaded, "", 0)),
+        {str(key): value for key, value in card.items()} if isinstance(card, Mapping) else None,
+    )
 
 
 def summarise_file(loaded: object) -> FileSummary:

@@ -91,6 +91,14 @@ def load_checkpoint(
     contents = find_containers(read_file(path, trust_pickle=trust_pickle))
     detected = recognise(contents)
     reader = given or detected
+    card = reader.read_card(contents) if reader.read_card and contents.card else reader.card
+    if arch is None and card.arch is not None:
+        if card.arch not in targets:
+            raise CheckpointError(
+                f"{path}: holds a {card.arch}, which cannot be evaluated; known: "
+                f"{', '.join(targets)}"
+            )
+        arch = card.arch
     found = resolve(
         contents,
         targets,
@@ -110,11 +118,11 @@ def load_checkpoint(
         path=path,
         file_sha256=file_sha256(path),
         weights_sha256=weights_sha256(state_dict),
-        method=reader.card.method,
+        method=card.method,
         detected=detected.card.method,
         arch=coverage.arch,
         also_fits=found.also_fits,
-        card=reader.card,
+        card=card,
         coverage=coverage,
         state_dict=state_dict,
     )

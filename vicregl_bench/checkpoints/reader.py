@@ -16,8 +16,10 @@ class Reader:
         recognises: whether a file is this method's, judged by the keys in it, never by its name.
         prefer_prefixes: addresses (container and prefix, or prefix alone) that settle a tie
             between several places that each hold a whole backbone, best first.
+        read_card: the card of one file, where files carry their own.
     """
 
     card: Card
     recognises: Callable[[Contents], bool]
     prefer_prefixes: tuple[str, ...] = ()
+    read_card: Callable[[Contents], Card] | None = None

@@ -1,11 +1,12 @@
 """The list of readers. A new method is one file in this package and one line here."""
 
-from vicregl_bench.checkpoints import bare, torchvision, vicreg, vicregl
+from vicregl_bench.checkpoints import bare, own, torchvision, vicreg, vicregl
 from vicregl_bench.checkpoints.contents import Contents
 from vicregl_bench.checkpoints.reader import Reader
 from vicregl_bench.errors import CheckpointError
 
 READERS: tuple[Reader, ...] = (
+    own.READER,
     vicregl.READER,
     vicreg.READER,
     torchvision.READER,

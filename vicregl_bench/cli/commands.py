@@ -32,7 +32,7 @@ def _print_rows(columns: list[str], rows: list[list[str]]) -> None:
     Console(highlight=False, width=width, markup=False).print(table)
 
 
-ls = typer.Typer(help="List tasks or records.", no_args_is_help=True)
+ls = typer.Typer(help="List tasks, recipes or records.", no_args_is_help=True)
 
 
 @ls.command("tasks")
@@ -58,6 +58,37 @@ def ls_tasks(as_json: Json = False) -> None:
             for info in infos
         ],
     )
+
+
+@ls.command("recipes")
+def ls_recipes(as_json: Json = False) -> None:
+    """List the pretraining recipes with their source."""
+    from pretrain.recipe import load_recipe, recipe_names
+
+    recipes = [load_recipe(name) for name in recipe_names()]
+    if as_json:
+        print_json([recipe.model_dump(mode="json") for recipe in recipes])
+        return
+    _print_rows(
+        ["recipe", "backbone", "views", "batch", "epochs", "optimiser", "source"],
+        [
+            [
+                recipe.recipe.name,
+                recipe.model.backbone,
+                _views_text(recipe.views),
+                str(recipe.schedule.batch_size),
+                str(recipe.schedule.epochs),
+                recipe.optimizer.type,
+                recipe.recipe.source,
+            ]
+            for recipe in recipes
+        ],
+    )
+
+
+def _views_text(views: Any) -> str:
+    small = f" + {views.small_count} x {views.small_size}" if views.small_count else ""
+    return f"2 x {views.large_size}{small}"
 
 
 @ls.command("records")

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 import typer
 
-from vicregl_bench.cli.quiet import import_engine
 from vicregl_bench.cli.reporter import StderrReporter
 
 
@@ -38,7 +37,6 @@ def pretrain(
     if subset is not None:
         overrides["data.subset"] = subset
     with StderrReporter() as reporter, contextlib.redirect_stdout(sys.stderr):
-        import_engine()
         from pretrain.recipe import load_recipe
         from pretrain.train import PretrainRequest
         from pretrain.train import pretrain as run
