@@ -144,6 +144,7 @@ def make_loader(
         persistent_workers=workers > 0,
         worker_init_fn=_one_thread,
         prefetch_factor=4 if workers else None,
+        generator=torch.Generator(),  # the loader's own draws leave the model's stream alone
     )
 
 

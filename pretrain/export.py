@@ -18,6 +18,7 @@ from pretrain.model import Architecture, Branch
 from pretrain.recipe import Recipe
 from vicregl_bench.checkpoints.own import CARD_FORMAT
 
+MODEL_FORMAT = "vicregl-bench model 1"
 _TITLES = {
     "vicregl": "VICRegL",
     "vicreg": "VICReg",
@@ -90,6 +91,9 @@ def save_atomic(content: Any, path: Path) -> None:
         with temporary.open("wb") as stream:
             torch.save(content, stream)
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        # closing its archive after a failed write, torch hides the cause behind a RuntimeError
+        if isinstance(error, RuntimeError) and isinstance(error.__context__, OSError):
+            raise error.__context__ from None
         raise

@@ -6,20 +6,31 @@ low-data study of global-local self-distillation, section 4.5.1).
 
 import hashlib
 import json
+import os
+import struct
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from vicregl_bench.errors import ConfigError, DataError
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
-_TURBO = frozenset({".jpg", ".jpeg", ".png"})  # torchvision decodes them faster than Pillow
+_JPEG = b"\xff\xd8"
+_UNREADABLE = (
+    OSError,
+    RuntimeError,
+    ValueError,
+    SyntaxError,
+    EOFError,
+    struct.error,
+    Image.DecompressionBombError,
+)
 
 
 @dataclass(frozen=True)
@@ -57,8 +68,24 @@ class PictureList:
         return [index[name.partition("/")[0]] for name in self.names]
 
 
+def _walk(root: Path) -> Iterator[Path]:
+    """Files below a folder, through links to folders, each folder once; not in hidden folders."""
+    seen: set[Path] = set()
+    for folder, below, files in os.walk(root, followlinks=True):
+        here, real = Path(folder), Path(folder).resolve()
+        if real in seen:
+            below.clear()
+            continue
+        seen.add(real)
+        below[:] = sorted(name for name in below if not name.startswith("."))
+        yield from (here / name for name in files)
+
+
 def list_pictures(root: Path) -> PictureList:
     """Find every picture below a folder: class folders, any deeper tree, or a flat folder.
+
+    Links to folders are followed, as torchvision's ImageFolder does; hidden files and folders are
+    left out.
 
     Raises:
         DataError: no such folder, or no picture in it.
@@ -67,7 +94,7 @@ def list_pictures(root: Path) -> PictureList:
         raise DataError(f"{root}: no such folder; give a folder of pictures or of class folders")
     found = sorted(
         path.relative_to(root).as_posix()
-        for path in root.rglob("*")
+        for path in _walk(root)
         if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
     )
     if not found:
@@ -118,22 +145,37 @@ def take_subset(pictures: PictureList, amount: float, *, seed: int = 0) -> Pictu
     return PictureList(pictures.root, tuple(sorted(kept)))
 
 
+def _decode_jpeg(path: Path) -> Tensor:
+    from torchvision.io import ImageReadMode, decode_jpeg, read_file
+
+    decoded: Tensor = decode_jpeg(read_file(str(path)), mode=ImageReadMode.RGB)
+    return decoded
+
+
+def _decode_other(path: Path) -> Tensor:
+    with Image.open(path) as picture:
+        deep = picture.mode.startswith("I;16") or (picture.mode, picture.format) == ("I", "PNG")
+        if deep:  # 16-bit grey; Pillow would cut it off at 255
+            array = np.repeat((np.asarray(picture) >> 8).astype(np.uint8)[..., None], 3, axis=2)
+        else:
+            array = np.array(picture.convert("RGB"))
+    return torch.from_numpy(array).permute(2, 0, 1).contiguous()
+
+
 def read_picture(path: Path) -> Tensor:
-    """Decode a picture: (3, H, W) uint8, RGB.
+    """Decode a picture: (3, H, W) uint8, RGB; of an animation the first frame.
+
+    What begins as a JPEG goes through torchvision, faster than Pillow, whatever its suffix; Pillow
+    reads the rest. A damaged PNG can crash or hang torchvision's decoder (0.29).
 
     Raises:
         DataError: the file is missing, truncated or no picture.
     """
     try:
-        if path.suffix.lower() in _TURBO:
-            from torchvision.io import ImageReadMode, decode_image
-
-            decoded: Tensor = decode_image(str(path), mode=ImageReadMode.RGB)
-            return decoded
-        with Image.open(path) as picture:
-            array = np.array(picture.convert("RGB"))
-        return torch.from_numpy(array).permute(2, 0, 1).contiguous()
-    except (RuntimeError, OSError, UnidentifiedImageError, ValueError, SyntaxError) as error:
+        with path.open("rb") as stream:
+            jpeg = stream.read(len(_JPEG)) == _JPEG
+        return _decode_jpeg(path) if jpeg else _decode_other(path)
+    except _UNREADABLE as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{path}: not a readable picture ({reason})") from error
 

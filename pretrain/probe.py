@@ -5,6 +5,7 @@ Not an evaluation of the suite: pictures are few and small, and nothing is swept
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import torch
@@ -42,10 +43,10 @@ def read_probe(root: Path, pictures: int) -> ProbeData:
     Args:
         root: a folder with train/ and val/, each with class folders; or class folders, of which
             half the pictures of each class, chosen by hash, are asked about.
-        pictures: most pictures in either part, the same number of each class.
+        pictures: how many are taken of a larger part: the same share of each class, at least one.
 
     Raises:
-        DataError: no class folders, or train and val have different classes.
+        DataError: fewer than two class folders, or train and val have different classes.
     """
     if (root / "train").is_dir() and (root / "val").is_dir():
         bank, queries = list_pictures(root / "train"), list_pictures(root / "val")
@@ -54,15 +55,24 @@ def read_probe(root: Path, pictures: int) -> ProbeData:
         half = frozenset(take_subset(whole, 0.5).names)
         bank = PictureList(root, tuple(sorted(half)))
         queries = PictureList(root, tuple(name for name in whole.names if name not in half))
-    if not bank.classes or bank.classes != queries.classes:
-        raise DataError(f"{root}: the probe needs the same class folders in both of its parts")
+    if len(bank.classes) < 2 or bank.classes != queries.classes:
+        raise DataError(
+            f"{root}: the probe needs train/ and val/ with the same class folders, or class "
+            "folders of two pictures or more; two classes at least"
+        )
     return ProbeData(_thin(bank, pictures), _thin(queries, pictures))
 
 
 def _thin(pictures: PictureList, most: int) -> PictureList:
     if len(pictures.names) <= most:
         return pictures
-    return take_subset(pictures, most / len(pictures.names))
+    share = most / len(pictures.names)
+    names: list[str] = []
+    for _, group in groupby(pictures.names, key=lambda name: name.partition("/")[0]):
+        own = PictureList(pictures.root, tuple(group))
+        # a class left out would shift the labels of those after it
+        names += take_subset(own, max(share, 1 / len(own.names))).names
+    return PictureList(pictures.root, tuple(sorted(names)))
 
 
 def extract(

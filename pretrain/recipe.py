@@ -8,7 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
 from pretrain.augment import NORMALISATION, PIPELINES
 from pretrain.model import Architecture, map_side
@@ -17,7 +24,9 @@ from vicregl_bench.errors import ConfigError
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 NonNegative = Annotated[float, Field(ge=0.0)]
+Decay = Annotated[float, Field(ge=0.0, lt=1.0)]
 Scale = tuple[PositiveFloat, PositiveFloat]  # smallest and largest share of the picture's area
+Side = Annotated[int, Field(ge=32)]  # the stride of every backbone
 Widths = tuple[PositiveInt, ...]
 
 
@@ -32,10 +41,10 @@ class RecipeInfo(Section):
 class ViewsSection(Section):
     """Two large views, and any number of small ones; sizes in pixels."""
 
-    large_size: PositiveInt
+    large_size: Side
     large_scale: Scale
     small_count: NonNegativeInt
-    small_size: PositiveInt
+    small_size: Side
     small_scale: Scale
     pipeline: str  # a key of augment.PIPELINES
     interpolation: Literal["bilinear", "bicubic"]
@@ -85,14 +94,21 @@ class CriterionSection(Section):
     covariance: NonNegative
     num_matches: tuple[PositiveInt, PositiveInt]
     feature_top_gamma: bool | None
-    matching: tuple[Literal["location", "feature"], ...]
+    matching: tuple[Literal["location", "feature"], ...]  # none: VICReg, whatever alpha
     local_criterion: Literal["VIC", "VI", "I"]
     temperature: PositiveFloat
+
+    @field_validator("matching")
+    @classmethod
+    def _no_matching_twice(cls, matching: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(matching)) != len(matching):
+            raise ValueError("a matching stands twice")
+        return matching
 
     @property
     def with_global(self) -> bool:
         """Whether the global criterion is used."""
-        return self.alpha > 0.0
+        return self.alpha > 0.0 or not self.matching
 
     @property
     def with_local(self) -> bool:
@@ -108,7 +124,7 @@ class OptimizerSection(Section):
     weight_decay: NonNegative
     momentum: Share
     eta: PositiveFloat
-    betas: tuple[Share, Share]
+    betas: tuple[Decay, Decay]
 
 
 class ScheduleSection(Section):
@@ -222,13 +238,9 @@ def _check(recipe: Recipe) -> None:
     for name in (recipe.model.backbone, recipe.model.second_backbone):
         if name is not None:
             Architecture.parse(name)
-    if not criterion.with_global and not criterion.with_local:
-        raise ConfigError("criterion.alpha = 0 without criterion.matching leaves no criterion")
     if criterion.name == "barlow_twins" and criterion.with_local:
         raise ConfigError("barlow_twins is a global criterion: --set criterion.alpha=1")
     sides = recipe.map_sides()
-    if min(sides) < 1:
-        raise ConfigError("a view is smaller than the backbone's stride of 32: enlarge it")
     if recipe.schedule.warmup_epochs >= recipe.schedule.epochs:
         raise ConfigError(
             f"{recipe.schedule.warmup_epochs:g} warm-up epochs do not fit "
@@ -236,9 +248,9 @@ def _check(recipe: Recipe) -> None:
         )
     if criterion.with_local:
         for gamma, side, what in zip(
-            criterion.num_matches, (sides[0], min(sides)), ("large", "small"), strict=True
+            criterion.num_matches, (min(sides[:2]), min(sides)), ("large", "small"), strict=True
         ):
-            used = what == "large" or recipe.views.small_count or criterion.preset == "released"
+            used = what == "large" or min(sides) < sides[0] or criterion.preset == "released"
             if used and gamma > side * side:
                 raise ConfigError(
                     f"criterion.num_matches = {criterion.num_matches}: the map of a {what} view "

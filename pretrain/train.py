@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
+from mmengine.dist import init_dist
 from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from torch import nn
@@ -20,7 +21,13 @@ from torch.optim import AdamW, Optimizer
 from pretrain.augment import ViewMaker, ViewSpec
 from pretrain.data import ViewStream, make_loader
 from pretrain.distributed import rank, synchronise_batchnorm, world_size
-from pretrain.export import backbone_checkpoint, card_of, released_checkpoint, save_atomic
+from pretrain.export import (
+    MODEL_FORMAT,
+    backbone_checkpoint,
+    card_of,
+    released_checkpoint,
+    save_atomic,
+)
 from pretrain.hooks import (
     LOG_COLUMNS,
     Log,
@@ -126,22 +133,21 @@ def build_optimizer(recipe: Recipe, model: nn.Module) -> Optimizer:
 
 
 def join_processes(device: str) -> torch.device:
-    """Join the processes of torchrun or SLURM, if there are any, and choose this one's device.
+    """Join the processes of torchrun or srun, if there are any, and choose this one's device.
 
     Raises:
-        ConfigError: no such device.
+        ConfigError: no such device, or srun without GPUs.
     """
-    environment = os.environ
-    if "SLURM_NTASKS" in environment and "RANK" not in environment:
-        environment.setdefault("RANK", environment["SLURM_PROCID"])
-        environment.setdefault("WORLD_SIZE", environment["SLURM_NTASKS"])
-        environment.setdefault("LOCAL_RANK", environment["SLURM_LOCALID"])
-    processes = int(environment.get("WORLD_SIZE", "1"))
     chosen = choose_device(device)
-    if processes == 1:
+    by_srun = "RANK" not in os.environ and int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1
+    if by_srun and chosen.type != "cuda":
+        raise ConfigError("several tasks of srun need GPUs: use torchrun on the CPU")
+    if by_srun and not torch.distributed.is_initialized():
+        init_dist("slurm", backend="nccl")
+    if not by_srun and int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return chosen
     if chosen.type == "cuda":
-        chosen = torch.device("cuda", int(environment.get("LOCAL_RANK", "0")))
+        chosen = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(chosen)
     if not torch.distributed.is_initialized():
         torch.distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
@@ -323,6 +329,7 @@ def _train(plan: _Plan, state: Mapping[str, Any], reporter: Reporter) -> Pretrai
     log = Log(request.out / "log.csv", LOG_COLUMNS, begun_at) if main else None
     stop = StopFlag()
     logging = LogHook(recipe, log, reporter, plan.steps_per_epoch)
+    logging.last |= state.get("last") or {}
     hooks: list[Any] = [
         RateHook(recipe, plan.steps_per_epoch),
         logging,
@@ -350,9 +357,8 @@ def _train(plan: _Plan, state: Mapping[str, Any], reporter: Reporter) -> Pretrai
         ) from None
     except DivergedError as error:
         kept = latest_checkpoint(plan.work)
-        step = begun_at + 1 if logging.last.get("step") is None else runner.iter + 1
         raise DivergedError(
-            f"step {step}: the criterion or the weights are not finite ({error}); "
+            f"step {runner.iter + 1}: the criterion or the weights are not finite ({error}); "
             + (f"the last good state is {kept}; " if kept else "")
             + "begin again elsewhere with a smaller optimizer.base_lr, or with run.precision=fp32"
         ) from None
@@ -361,7 +367,11 @@ def _train(plan: _Plan, state: Mapping[str, Any], reporter: Reporter) -> Pretrai
         if probe is not None and probe.first is not None:
             start = probe.first
         _write_state(
-            plan, "running", wall_s=round(wall, 2), probe={"start": _as_dict(start), "end": None}
+            plan,
+            "running",
+            wall_s=round(wall, 2),
+            last=dict(logging.last),
+            probe={"start": _as_dict(start), "end": None},
         )
     end = probe.latest if probe is not None else None
     outcome = PretrainOutcome(
@@ -471,7 +481,7 @@ def _export(plan: _Plan, trainee: Trainee, optim_wrapper: Any) -> None:
     branch = trainee.network.first
     save_atomic(
         {
-            "format": "vicregl-bench model 1",
+            "format": MODEL_FORMAT,
             "recipe": recipe.model_dump(mode="json"),
             "card": card_of(recipe, epochs),
             "steps": plan.total,

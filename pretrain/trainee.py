@@ -25,11 +25,12 @@ class DivergedError(BenchError):
 
 
 def build_criterion(recipe: Recipe) -> nn.Module:
-    """The criterion of a recipe."""
+    """The criterion of a recipe; without any matching it is the global one alone (table 3)."""
     settings = recipe.criterion
+    alpha = settings.alpha if settings.matching else 1.0
     if settings.name != "vicregl":
         return GlobalLocalLoss(
-            settings.alpha if settings.matching else 1.0,
+            alpha,
             settings.num_matches,
             criterion=settings.name,
             matching=settings.matching or ("location", "feature"),
@@ -37,7 +38,7 @@ def build_criterion(recipe: Recipe) -> nn.Module:
             feature_top_gamma=settings.feature_top_gamma is not False,
         )
     return VICRegLLoss(
-        settings.alpha,
+        alpha,
         settings.num_matches,
         settings.preset,
         settings.invariance,

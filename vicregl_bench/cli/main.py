@@ -6,7 +6,13 @@ import sys
 import typer
 from rich.console import Console
 
-from vicregl_bench.cli import commands, data_commands, pretrain_command, run_command
+from vicregl_bench.cli import (
+    commands,
+    data_commands,
+    matches_command,
+    pretrain_command,
+    run_command,
+)
 from vicregl_bench.errors import EXIT_BAD_INPUT, EXIT_DONE, EXIT_INTERRUPTED, BenchError
 
 _FILE_SYSTEM = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT}
@@ -20,6 +26,7 @@ app = typer.Typer(
 )
 run_command.register(app)
 pretrain_command.register(app)
+matches_command.register(app)
 commands.register(app)
 data_commands.register(app)
 

@@ -1,6 +1,7 @@
 """`vicregl-bench pretrain`: train a backbone without labels."""
 
 import contextlib
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -36,7 +37,8 @@ def pretrain(
     overrides = parse_overrides(settings or [])
     if subset is not None:
         overrides["data.subset"] = subset
-    with StderrReporter() as reporter, contextlib.redirect_stdout(sys.stderr):
+    first = os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0"
+    with StderrReporter(quiet=not first) as reporter, contextlib.redirect_stdout(sys.stderr):
         from pretrain.recipe import load_recipe
         from pretrain.train import PretrainRequest
         from pretrain.train import pretrain as run
@@ -56,16 +58,13 @@ def pretrain(
         )
         if outcome.skipped:
             reporter.warn(f"this run is finished already: {outcome.out}")
-    _report(outcome, as_json)
+    if first:
+        _report(outcome, as_json)
 
 
 def _report(outcome: Any, as_json: bool) -> None:
-    import os
-
     from vicregl_bench.cli.output import print_json, print_text
 
-    if os.environ.get("RANK", "0") != "0":
-        return
     scores = {"start": outcome.probe_start, "end": outcome.probe_end}
     if as_json:
         print_json(

@@ -18,10 +18,14 @@ _LINE_EVERY_S = 10.0
 
 
 class StderrReporter:
-    """The `Reporter` of the command line; use it as a context manager."""
+    """The `Reporter` of the command line; use it as a context manager.
 
-    def __init__(self) -> None:
-        self.console = Console(stderr=True, highlight=False)
+    Args:
+        quiet: say nothing; for all but the first of several processes.
+    """
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.console = Console(stderr=True, highlight=False, quiet=quiet)
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),

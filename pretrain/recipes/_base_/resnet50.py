@@ -8,8 +8,8 @@ views = dict(
     pipeline="symmetric",  # VICReg, appendix B.1
     interpolation="bilinear",  # torchvision's default; the paper is silent
     normalisation="paper",
-    track_flips=True,
-)  # VICRegL, appendix C
+    track_flips=True,  # VICRegL, appendix C
+)
 model = dict(
     backbone="resnet50",
     second_backbone=None,
@@ -24,6 +24,11 @@ optimizer = dict(
     weight_decay=1e-6,
     momentum=0.9,  # VICReg's released code and LARS' custom; the paper is silent
     eta=0.001,
-    betas=(0.9, 0.999),
-)  # of AdamW only
-schedule = dict(epochs=300, batch_size=2048, warmup_epochs=10, end_lr_ratio=0.02)  # 0.002 of 0.1
+    betas=(0.9, 0.999),  # of AdamW only
+)
+schedule = dict(
+    epochs=300,
+    batch_size=2048,
+    warmup_epochs=10,
+    end_lr_ratio=0.02,  # 0.002 of 0.1
+)

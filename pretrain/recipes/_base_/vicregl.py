@@ -10,14 +10,14 @@ criterion = dict(
     feature_top_gamma=None,  # the preset's own
     matching=("location", "feature"),
     local_criterion="VIC",
-    temperature=0.1,
-)  # of simclr only: Chen et al. 2020, appendix B.7
+    temperature=0.1,  # of simclr only: Chen et al. 2020; VICRegL gives none
+)
 data = dict(
     subset=None,
     subset_seed=0,
     upscale=False,  # ours: take pictures smaller than the views
-    unreadable=0.01,
-)  # ours: share of unreadable pictures that is skipped
+    unreadable=0.01,  # ours: share of unreadable pictures that is skipped
+)
 run = dict(
     seed=0,
     precision="fp32",
