@@ -5,6 +5,7 @@
 `module.` before every key; ConvNeXts under their original names (Liu et al. 2022).
 """
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -90,6 +91,8 @@ def save_atomic(content: Any, path: Path) -> None:
     try:
         with temporary.open("wb") as stream:
             torch.save(content, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
         temporary.replace(path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)

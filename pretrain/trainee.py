@@ -154,7 +154,7 @@ def step_of(model: nn.Module, data: Any, optim_wrapper: Any) -> dict[str, Tensor
         terms = model(**batch)
     total = float(terms["loss"].detach())
     if not math.isfinite(total):
-        parts = ", ".join(f"{name} {float(value):.4g}" for name, value in terms.items())
+        parts = ", ".join(f"{name} {float(value.detach()):.4g}" for name, value in terms.items())
         raise DivergedError(parts)
     optim_wrapper.update_params(terms["loss"])
     return {name: value.detach() for name, value in terms.items()}

@@ -190,9 +190,8 @@ IMPOSSIBLE: list[tuple[dict[str, Any], str]] = [
     ({"run.clip_grad": 0}, "run.clip_grad = 0"),
     ({"run.seed": -1}, "run.seed = -1"),
     ({"data.unreadable": 2}, "data.unreadable = 2"),
-    ({"criterion.alpha": 0, "criterion.matching": []}, "alpha = 0 without criterion.matching"),
     ({"criterion.name": "barlow_twins"}, "barlow_twins is a global criterion.*criterion.alpha=1"),
-    ({"model.backbone": "convnext_tiny", "views.large_size": 31}, "smaller than .* stride of 32"),
+    ({"model.backbone": "convnext_tiny", "views.large_size": 31}, "views.large_size = 31"),
     ({"criterion.num_matches": [10, 4]}, r"a large view has 9 cells, gamma cannot be 10"),
     (
         {"criterion.num_matches": [4, 5], "views.small_count": 2},

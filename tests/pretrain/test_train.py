@@ -371,10 +371,11 @@ def test_a_collapse_is_told_once(
 
 
 def test_two_processes_train_as_one_does(pictures: Path, tmp_path: Path) -> None:
-    settings = SMALL | {"optimizer.type": "LARS", "optimizer.base_lr": 1.0, "schedule.epochs": 1}
+    few = {"optimizer.type": "LARS", "optimizer.base_lr": 1.0, "schedule.batch_size": 10}
+    few |= {"schedule.epochs": 1, "schedule.warmup_epochs": 0}  # two steps
     words = ["-m", "vicregl_bench", "pretrain", "--recipe", "tiny", "--data", str(pictures)]
     words += ["--out", str(tmp_path / "two"), "--workers", "0", "--device", "cpu", "--json"]
-    for key, value in settings.items():
+    for key, value in (SMALL | few).items():
         words += ["--set", f"{key}={json.dumps(value)}"]
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     torchrun += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
@@ -383,14 +384,18 @@ def test_two_processes_train_as_one_does(pictures: Path, tmp_path: Path) -> None
         [*torchrun, *words], env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    assert json.loads(done.stdout)["steps"] == 5
-    recipe = small_recipe(optimizer__type="LARS", optimizer__base_lr=1.0, schedule__epochs=1)
+    assert json.loads(done.stdout)["steps"] == 2
+    recipe = small_recipe(**{key.replace(".", "__"): value for key, value in few.items()})
     run(pictures, tmp_path / "one", recipe)
+    # float32: sums over halves differ in the seventh digit, and small batches multiply that from
+    # step to step
+    losses = [[float(row["loss"]) for row in rows(tmp_path / out)] for out in ("one", "two")]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
     one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
-    # float32, five steps: sums over halves differ in the last digits, and that grows
+    torch.manual_seed(0)
+    begun = Trainee(recipe, "cpu").network.state_dict()
     for key, value in one.items():
         if value.is_floating_point():
-            scale = float(value.abs().max()) + 1e-3
-            assert float((value - two[key]).abs().max()) < 2e-3 * scale, key
-    losses = [[float(row["loss"]) for row in rows(tmp_path / out)] for out in ("one", "two")]
-    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+            moved = float((value - begun[key]).norm())
+            # a bias before BatchNorm has no gradient but rounding: hence the floor
+            assert float((value - two[key]).norm()) < 1e-2 * moved + 1e-6, key
