@@ -11,7 +11,6 @@ against 11 h a hundred epochs, 15.7 against 11.3 GB a GPU.
 """
 
 import argparse
-import resource
 import statistics
 import subprocess
 import sys
@@ -24,8 +23,8 @@ from mmengine.optim import OptimWrapper
 
 from pretrain.augment import ViewMaker, ViewSpec
 from pretrain.data import stack
+from pretrain.optim import build_optimizer
 from pretrain.recipe import load_recipe
-from pretrain.train import build_optimizer
 from pretrain.trainee import Trainee
 
 SIDES = {"vicregl": 0.75, "vicreg": 1.0}  # alpha
@@ -39,6 +38,7 @@ def make_side(name: str, arguments: argparse.Namespace) -> Callable[[], None]:
         {
             "criterion.alpha": SIDES[name],
             "views.large_size": arguments.size,
+            "views.small_count": 0,
             "run.precision": arguments.precision,
             **({"criterion.num_matches": arguments.matches} if arguments.matches else {}),
         },
@@ -47,7 +47,7 @@ def make_side(name: str, arguments: argparse.Namespace) -> Callable[[], None]:
     device = torch.device(arguments.device)
     trainee = Trainee(recipe, device.type).to(device, memory_format=torch.channels_last)
     trainee.train()
-    wrapper = OptimWrapper(build_optimizer(recipe, trainee))
+    wrapper = OptimWrapper(build_optimizer(recipe.optimizer, trainee))
     for group in wrapper.optimizer.param_groups:
         group["lr"] = 1e-4
     make_views = ViewMaker(
@@ -70,7 +70,7 @@ def make_side(name: str, arguments: argparse.Namespace) -> Callable[[], None]:
     return step
 
 
-def measure_memory(name: str, arguments: argparse.Namespace) -> float:
+def measure_memory(name: str) -> float:
     """Peak memory (MiB) of a process that makes three steps of one side."""
     words = [sys.executable, str(Path(__file__).resolve()), *sys.argv[1:], "--memory-of", name]
     done = subprocess.run(words, check=True, capture_output=True, text=True)
@@ -78,15 +78,22 @@ def measure_memory(name: str, arguments: argparse.Namespace) -> float:
 
 
 def report_memory(arguments: argparse.Namespace) -> None:
-    """Print the peak memory of this process after three steps."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """Print the peak memory of this process over three steps, model included."""
+
+    def status(field: str) -> float:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(float(line.split()[1]) for line in lines if line.startswith(field)) / 1024
+
+    if arguments.device == "cpu":
+        Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak counts from here
+        before = status("VmRSS")
     step = make_side(arguments.memory_of, arguments)
     for _ in range(3):
         step()
     if arguments.device.startswith("cuda"):
         print(torch.cuda.max_memory_allocated() / MIB)
     else:
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before)
+        print(status("VmHWM") - before)
 
 
 def main() -> None:
@@ -114,7 +121,7 @@ def main() -> None:
                 times[name].append(time.perf_counter() - begin)
     ratios = [a / b for a, b in zip(times["vicregl"], times["vicreg"], strict=True)]
     del sides
-    memory = {name: measure_memory(name, arguments) for name in SIDES}
+    memory = {name: measure_memory(name) for name in SIDES}
     print(
         f"{arguments.recipe}, batch {arguments.batch}, views of {arguments.size} px, "
         f"{arguments.precision}, {arguments.device}, torch {torch.__version__}"

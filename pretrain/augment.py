@@ -19,12 +19,12 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as tvf
 
+from pretrain.matching import LARGE_VIEWS
 from pretrain.views import Crop, check_scale, sample_crop
 
 Jitter = Literal["brightness", "contrast", "saturation", "hue"]
 Interpolation = Literal["bilinear", "bicubic"]
 JITTERS: tuple[Jitter, ...] = get_args(Jitter)
-LARGE_VIEWS = 2  # what the criterion asks for (pretrain.losses)
 KERNEL, KERNEL_VIEW = 23, 224  # VICReg, appendix B.1: the kernel and the view's side it is for
 
 

@@ -22,8 +22,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pretrain.distributed import gather
-from pretrain.losses import LARGE_VIEWS, VICRegLTerms
-from pretrain.matching import match_both_ways, squared_distances
+from pretrain.losses import VICRegLTerms
+from pretrain.matching import (
+    LARGE_VIEWS,
+    location_distances,
+    match_both_ways,
+    squared_distances,
+    take_cells,
+)
 
 Criterion = Literal["simclr", "barlow_twins"]
 TEMPERATURE = 0.1  # SimCLR, table 5: the best of 0.05, 0.1, 0.5 and 1 on ImageNet
@@ -100,7 +106,6 @@ class GlobalLocalLoss(nn.Module):
         matching: local terms to use, "location" and "feature".
         temperature: of SimCLR, global and local.
         off_diagonal: lambda of Barlow Twins.
-        weight: coefficient of the criterion, where VICReg has lambda, mu and nu.
         feature_top_gamma: whether the feature term keeps only its nearest pairs, or all.
 
     Raises:
@@ -117,7 +122,6 @@ class GlobalLocalLoss(nn.Module):
         matching: Sequence[str] = ("location", "feature"),
         temperature: float = TEMPERATURE,
         off_diagonal: float = OFF_DIAGONAL,
-        weight: float = 1.0,
         feature_top_gamma: bool = True,
     ) -> None:
         super().__init__()
@@ -131,7 +135,7 @@ class GlobalLocalLoss(nn.Module):
             raise ValueError(f"matching {tuple(matching)}: use 'location' and 'feature'")
         _check_temperature(temperature)
         self.alpha, self.num_matches, self.criterion = alpha, num_matches, criterion
-        self.matching, self.weight = tuple(matching), weight
+        self.matching = tuple(matching)
         self.feature_top_gamma = feature_top_gamma
         if criterion == "simclr":
             self._compare = partial(nt_xent, temperature=temperature)
@@ -168,7 +172,6 @@ class GlobalLocalLoss(nn.Module):
         if with_local:
             for i, j, share in self._pairs(len(maps)):
                 local_value = local_value + share * self._local_terms(i, j, maps, locations)
-        global_value, local_value = self.weight * global_value, self.weight * local_value
         return VICRegLTerms(
             global_invariance=global_value.detach(),
             global_variance=zero,
@@ -197,19 +200,19 @@ class GlobalLocalLoss(nn.Module):
     ) -> Tensor:
         """The local terms of views i and j, i -> j plus j -> i."""
         x, y = maps[i], maps[j]
-        gammas = [self.num_matches[0 if m.shape[1] == maps[0].shape[1] else 1] for m in (x, y)]
+        gammas = [self.num_matches[0 if view < LARGE_VIEWS else 1] for view in (i, j)]
         value = x.new_zeros(())
         for kind in self.matching:
             with torch.no_grad():
                 if kind == "feature":
                     distances = squared_distances(x, y)
                 else:
-                    a, b = (locations[v].to(x.device).flatten(1, 2) for v in (i, j))
-                    distances = (a[:, :, None] - b[:, None]).square().sum(-1)
+                    a, b = (locations[view].to(x.device) for view in (i, j))
+                    distances = location_distances(a, b)
                 keep_all = kind == "feature" and not self.feature_top_gamma
                 there, back = match_both_ways(distances, *((None, None) if keep_all else gammas))
-            value = value + self._compare(_cells(x, there.kept), _cells(y, there.partner))
-            value = value + self._compare(_cells(y, back.kept), _cells(x, back.partner))
+            value = value + self._compare(take_cells(x, there.kept), take_cells(y, there.partner))
+            value = value + self._compare(take_cells(y, back.kept), take_cells(x, back.partner))
         return value
 
 
@@ -232,8 +235,3 @@ def _standardise(x: Tensor) -> Tensor:
     """Mean 0 and variance 1 over the batch, in each dimension of (B, D)."""
     centred = x - x.mean(dim=0)
     return centred * (centred.square().mean(dim=0) + EPSILON).rsqrt()
-
-
-def _cells(x: Tensor, index: Tensor) -> Tensor:
-    """The cells (B, M, C) of a map (B, P, C) at indices (B, M)."""
-    return x.gather(1, index[:, :, None].expand(-1, -1, x.shape[2]))

@@ -19,6 +19,7 @@ from vicregl_bench.engine.workers import leave_process_group
 from vicregl_bench.errors import DataError
 
 _ORDER, _VIEWS = 0, 1  # names of random streams
+_TRIES = 100  # unreadable pictures on end
 
 
 class ViewStream(Dataset[dict[str, Any]]):
@@ -41,7 +42,7 @@ class ViewStream(Dataset[dict[str, Any]]):
     def __getitem__(self, where: tuple[int, int]) -> dict[str, Any]:
         position, index = where
         unreadable: list[str] = []
-        for step in range(len(self)):
+        for step in range(min(len(self), _TRIES)):
             name = self.pictures.names[(index + step) % len(self)]
             try:
                 picture = read_picture(self.pictures.root / name)
@@ -49,7 +50,10 @@ class ViewStream(Dataset[dict[str, Any]]):
             except DataError:
                 unreadable.append(name)
         else:
-            raise DataError(f"{self.pictures.root}: no picture can be read any more")
+            raise DataError(
+                f"{self.pictures.root}: {len(unreadable)} pictures on end cannot be read, the "
+                f"first is {unreadable[0]}: is the folder still there?"
+            )
         entropy = np.random.SeedSequence((self.seed, position, _VIEWS)).generate_state(1, np.uint64)
         views = self.make_views(picture, int(entropy[0] >> 1))
         return {

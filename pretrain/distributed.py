@@ -212,3 +212,28 @@ def _replace(module: nn.Module) -> nn.Module:
     for name, child in module.named_children():
         setattr(module, name, _replace(child))
     return module
+
+
+def union_over_processes(names: set[str]) -> set[str]:
+    """The names that any process has; cheap where none has any."""
+    if world_size() == 1:
+        return names
+    if float(mean_over_processes(_flag(bool(names)))) == 0.0:
+        return names
+    found: list[list[str]] = [[] for _ in range(world_size())]
+    torch.distributed.all_gather_object(found, sorted(names))
+    return {name for part in found for name in part}
+
+
+def from_first_process(value: str | None) -> str | None:
+    """What the first process has."""
+    if world_size() == 1:
+        return value
+    shared = [value]
+    torch.distributed.broadcast_object_list(shared, src=0)
+    return shared[0]
+
+
+def _flag(value: bool) -> Tensor:
+    on_gpu = torch.distributed.get_backend() == "nccl"
+    return torch.tensor(float(value), device="cuda" if on_gpu else "cpu")

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.utils import apply_to
 from torch import Tensor
 
 from pretrain.augment import NORMALISATION
-from pretrain.model import Architecture, Branch
+from pretrain.model import Architecture, Branch, JointEmbedding
 from pretrain.recipe import Recipe
 from vicregl_bench.checkpoints.own import CARD_FORMAT
 
@@ -100,3 +101,32 @@ def save_atomic(content: Any, path: Path) -> None:
         if isinstance(error, RuntimeError) and isinstance(error.__context__, OSError):
             raise error.__context__ from None
         raise
+
+
+def export(
+    network: JointEmbedding, optimizer: Mapping[str, Any], recipe: Recipe, steps: int, out: Path
+) -> None:
+    """Write model.pth, released.pth and backbone.pth; every tensor on the CPU.
+
+    Args:
+        network: trained.
+        optimizer: its optimiser's state.
+        recipe: that it was trained by.
+        steps: that were made.
+        out: folder.
+
+    Raises:
+        OSError: as the file system says.
+    """
+    epochs = float(recipe.schedule.epochs)
+    model = {
+        "format": MODEL_FORMAT,
+        "recipe": recipe.model_dump(mode="json"),
+        "card": card_of(recipe, epochs),
+        "steps": steps,
+        "state_dict": _plain(network.state_dict()),
+        "optimizer": apply_to(optimizer, lambda x: isinstance(x, Tensor), lambda x: x.cpu()),
+    }
+    save_atomic(model, out / "model.pth")
+    save_atomic(released_checkpoint(network.first, recipe, epochs), out / "released.pth")
+    save_atomic(backbone_checkpoint(network.first, recipe, epochs), out / "backbone.pth")

@@ -1,9 +1,11 @@
 """What mmengine calls while it trains: rate, logs, collapse watch, probe, random state."""
 
 import csv
+import io
 import math
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,14 @@ from mmengine.hooks import Hook
 from torch import nn
 
 from pretrain.augment import NORMALISATION
-from pretrain.distributed import rank
+from pretrain.distributed import rank, union_over_processes
 from pretrain.optim import learning_rate
+from pretrain.pictures import write_list
 from pretrain.probe import ProbeData, ProbeScores, score
 from pretrain.recipe import Recipe
 from pretrain.trainee import DivergedError, Trainee
 from pretrain.watch import measure
+from vicregl_bench.atomic import write_atomic
 from vicregl_bench.engine.reporter import Reporter
 from vicregl_bench.errors import DataError
 
@@ -31,6 +35,8 @@ def bare(model: nn.Module) -> Trainee:
 
 class RateHook(Hook):  # type: ignore[misc]
     """Sets the learning rate of every step of the optimiser; needs no state of its own."""
+
+    priority = "HIGHEST"  # before mmengine notes the rate for its logs
 
     def __init__(self, recipe: Recipe, steps_per_epoch: int) -> None:
         self.recipe = recipe
@@ -72,10 +78,11 @@ class Log:
             with path.open(newline="") as stream:
                 rows = [row for row in csv.DictReader(stream) if None not in row.values()]
             kept = [row for row in rows if row["step"].isdigit() and int(row["step"]) <= resumed_at]
-        with path.open("w", newline="") as stream:
-            writer = csv.DictWriter(stream, columns, extrasaction="ignore")
-            writer.writeheader()
-            writer.writerows(kept)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, columns, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(kept)
+        write_atomic(path, text.getvalue().encode())
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Append a row; columns it does not name stay empty."""
@@ -106,8 +113,30 @@ LOG_COLUMNS = [
 """Of log.csv; `loading_share` is the part of the time spent waiting for data."""
 
 
+class ClockHook(Hook):  # type: ignore[misc]
+    """Notes when the last hook of a step is done: what follows is waiting for data."""
+
+    priority = "LOWEST"
+
+    def __init__(self) -> None:
+        self.ended = 0.0
+
+    def before_train(self, runner: Any) -> None:
+        """Start."""
+        self.ended = time.monotonic()
+
+    def after_train_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """The step and everything after it is done."""
+        self.ended = time.monotonic()
+
+
 class LogHook(Hook):  # type: ignore[misc]
-    """Progress after every step, a row of log.csv and of TensorBoard every few, and the watch."""
+    """Progress after every step, a row of log.csv and of TensorBoard every few, and the watch.
+
+    Rates count training steps and waiting for data, not saving and probing.
+    """
 
     priority = "LOW"  # after mmengine's timer
 
@@ -123,17 +152,15 @@ class LogHook(Hook):  # type: ignore[misc]
         self.steps_per_epoch = steps_per_epoch
         self.warned = False
         self.last: dict[str, float] = {}
-        self._waited, self._begin, self._ended, self._count = 0.0, 0.0, 0.0, 0
-
-    def before_train(self, runner: Any) -> None:
-        """Start the clock."""
-        self._begin = self._ended = time.monotonic()
+        self.clock = ClockHook()
+        self._waited, self._worked, self._begin, self._count = 0.0, 0.0, 0.0, 0
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         """The batch has come: what went by since the last step was waiting."""
         if self._report is None:
             self._report = self.reporter.stage("pretraining", runner.max_iters)
-        self._waited += time.monotonic() - self._ended
+        self._begin = time.monotonic()
+        self._waited += self._begin - self.clock.ended
 
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
@@ -142,21 +169,22 @@ class LogHook(Hook):  # type: ignore[misc]
         step = runner.iter + 1
         run = self.recipe.run
         self._count += 1
+        self._worked += time.monotonic() - self._begin
         assert self._report is not None
         self._report(step)
         row: dict[str, float] = {}
         if step % run.watch_every == 0 or step == runner.max_iters:
             row |= self._watch(bare(runner.model))
         if row or step % run.log_every == 0 or step == 1:
-            now = time.monotonic()
+            spent = self._worked + self._waited
             batch = self.recipe.schedule.batch_size // run.accumulate
             row |= {name: float(value) for name, value in outputs.items()}
             row |= {
                 "step": step,
                 "epoch": round(step / self.steps_per_epoch, 3),
                 "lr": runner.optim_wrapper.optimizer.param_groups[0]["lr"],
-                "pictures_per_second": round(batch * self._count / (now - self._begin), 2),
-                "loading_share": round(self._waited / (now - self._begin), 4),
+                "pictures_per_second": round(batch * self._count / spent, 2),
+                "loading_share": round(self._waited / spent, 4),
             }
             self.last |= row
             if self.log is not None:
@@ -164,8 +192,7 @@ class LogHook(Hook):  # type: ignore[misc]
                 # the terms and the rate are written by mmengine's LoggerHook
                 shown = row.keys() - outputs.keys() - {"step", "lr"}
                 runner.visualizer.add_scalars({name: row[name] for name in shown}, step=step)
-            self._begin, self._waited, self._count = now, 0.0, 0
-        self._ended = time.monotonic()
+            self._worked, self._waited, self._count = 0.0, 0.0, 0
 
     def _watch(self, trainee: Trainee) -> dict[str, float]:
         watched = trainee.watched
@@ -194,16 +221,18 @@ class LogHook(Hook):  # type: ignore[misc]
 class UnreadableHook(Hook):  # type: ignore[misc]
     """Names every unreadable picture once, and stops when there are too many.
 
+    Every process counts those of all processes, and all stop together.
+
     Args:
-        path: file that lists them, or None where another process writes it.
+        path: file that lists them.
         most: how many are skipped.
         warn: told of each.
     """
 
-    def __init__(self, path: Path | None, most: int, warn: Callable[[str], None]) -> None:
+    def __init__(self, path: Path, most: int, warn: Callable[[str], None]) -> None:
         self.path, self.most, self.warn = path, most, warn
         self.names: set[str] = set()
-        if path is not None and path.exists():
+        if path.exists():
             self.names = set(path.read_text(encoding="utf-8").splitlines())
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
@@ -212,18 +241,18 @@ class UnreadableHook(Hook):  # type: ignore[misc]
         Raises:
             DataError: more than the share that the recipe skips.
         """
-        new = sorted(set(data_batch["unreadable"]) - self.names)
+        new = sorted(union_over_processes(set(data_batch["unreadable"]) - self.names))
         if not new:
             return
         self.names |= set(new)
         for name in new:
             self.warn(f"{name} cannot be read and is skipped ({len(self.names)} so far)")
-        if self.path is not None:
-            self.path.write_text("".join(f"{n}\n" for n in sorted(self.names)), encoding="utf-8")
+        if rank() == 0:
+            write_list(sorted(self.names), self.path)
         if len(self.names) > self.most:
-            where = f" (listed in {self.path})" if self.path is not None else ""
             raise DataError(
-                f"{len(self.names)} pictures cannot be read, {self.most} are allowed{where}: "
+                f"{len(self.names)} pictures cannot be read, {self.most} are allowed (listed in "
+                f"{self.path}): "
                 "mend or remove them, or raise --set data.unreadable"
             )
 
@@ -239,6 +268,7 @@ class ProbeHook(Hook):  # type: ignore[misc]
         self.recipe, self.data, self.log, self.reporter = recipe, data, log, reporter
         self.first: ProbeScores | None = None
         self.latest: ProbeScores | None = None
+        self._scored_at = -1
 
     def before_train(self, runner: Any) -> None:
         """Score the weights that the run starts with."""
@@ -250,12 +280,27 @@ class ProbeHook(Hook):  # type: ignore[misc]
     ) -> None:
         """Score at intervals and at the end."""
         step, every = runner.iter + 1, self.recipe.run.probe_every
-        if step == runner.max_iters or (every and step % every == 0):
+        if every and step % every == 0:
             self._score(runner, step)
+
+    def after_train(self, runner: Any) -> None:
+        """Score the weights that the run ends with."""
+        if self._scored_at != runner.iter:
+            self._score(runner, runner.iter)
+
+    def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        """Keep the first scores with the state."""
+        checkpoint["probe_start"] = None if self.first is None else asdict(self.first)
+
+    def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        """Put the first scores back."""
+        saved = checkpoint.get("probe_start")
+        self.first = ProbeScores(**saved) if saved else None
 
     def _score(self, runner: Any, step: int) -> ProbeScores | None:
         if rank() != 0:  # the others wait at the next step's communication
             return None
+        self._scored_at = step
         total = len(self.data.bank.names) + len(self.data.queries.names)
         self.latest = score(
             bare(runner.model).network.first.backbone,
@@ -273,7 +318,15 @@ class ProbeHook(Hook):  # type: ignore[misc]
 
 
 class StateHook(Hook):  # type: ignore[misc]
-    """Keeps random states in the checkpoint, and weights that are not finite out of it."""
+    """Keeps random states and the time spent with the state, and weights not finite out of it."""
+
+    def __init__(self) -> None:
+        self._earlier, self._begin = 0.0, time.monotonic()
+
+    @property
+    def wall_s(self) -> float:
+        """Seconds spent, those of earlier parts of the run up to their last checkpoint included."""
+        return self._earlier + time.monotonic() - self._begin
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Check the weights and add the random states.
@@ -284,6 +337,7 @@ class StateHook(Hook):  # type: ignore[misc]
         for name, tensor in checkpoint["state_dict"].items():
             if tensor.is_floating_point() and not math.isfinite(float(tensor.sum())):
                 raise DivergedError(f"{name} is not finite")
+        checkpoint["wall_s"] = self.wall_s
         checkpoint["random"] = {
             "cpu": torch.random.get_rng_state(),
             "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
@@ -291,6 +345,7 @@ class StateHook(Hook):  # type: ignore[misc]
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Put the random states back."""
+        self._earlier = float(checkpoint.get("wall_s", 0.0))
         states = checkpoint.get("random")
         if states:
             torch.random.set_rng_state(states["cpu"].cpu())

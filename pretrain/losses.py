@@ -24,17 +24,26 @@ Matching is a matter of each picture and stays local. See `pretrain.distributed`
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from pretrain.distributed import gather_batch, mean_over_processes, own_gradient
-from pretrain.matching import Matches, match_both_ways, squared_distances
+from pretrain.matching import (
+    LARGE_VIEWS,
+    Matches,
+    keep_best,
+    location_distances,
+    nearest,
+    ordered_pairs,
+    squared_distances,
+    take_cells,
+)
 from pretrain.vicreg_terms import invariance, regularise
 
 Preset = Literal["paper", "released"]
-LARGE_VIEWS = 2
 TERMS = (
     "global_invariance",
     "global_variance",
@@ -94,7 +103,10 @@ class _Ledger:
             self.grads[i] += grad
             self.grads[j] -= grad
         else:
-            x, y = self._gather(i, matches.kept), self._gather(j, matches.partner)
+            x, y = (
+                take_cells(self.tensors[i], matches.kept),
+                take_cells(self.tensors[j], matches.partner),
+            )
             value, grad = invariance(x, y, weight)
             self._scatter(i, matches.kept, grad)
             self._scatter(j, matches.partner, grad.neg_())
@@ -104,7 +116,7 @@ class _Ledger:
         self, i: int, cells: Tensor | None, variance: float, covariance: float
     ) -> None:
         """Variance and covariance of tensor i, or of its chosen cells, over all processes."""
-        x = self.tensors[i] if cells is None else self._gather(i, cells)
+        x = self.tensors[i] if cells is None else take_cells(self.tensors[i], cells)
         variance_term, covariance_term, grad = regularise(gather_batch(x), variance, covariance)
         self.sums[1] += variance_term
         self.sums[2] += covariance_term
@@ -114,10 +126,6 @@ class _Ledger:
             self.grads[i] += own_gradient(grad)
         else:
             self._scatter(i, cells, own_gradient(grad))
-
-    def _gather(self, i: int, cells: Tensor) -> Tensor:
-        tensor = self.tensors[i]
-        return tensor.gather(1, cells[:, :, None].expand(-1, -1, tensor.shape[2]))
 
     def _scatter(self, i: int, cells: Tensor, grad: Tensor) -> None:
         self.grads[i].scatter_add_(1, cells[:, :, None].expand_as(grad), grad)
@@ -219,14 +227,9 @@ class VICRegLLoss(nn.Module):
         total = _WithGradients.apply(value, len(inputs), *inputs, *grads)
         return VICRegLTerms(**dict(zip(TERMS, sums, strict=True)), total=total)
 
-    @staticmethod
-    def _pairs(views: int) -> list[tuple[int, int]]:
-        """Ordered pairs of views: from each large view to every other view."""
-        return [(i, j) for i in range(LARGE_VIEWS) for j in range(views) if j != i]
-
     def _global_terms(self, embeddings: Sequence[Tensor]) -> _Ledger:
         ledger = _Ledger(embeddings)
-        pairs = self._pairs(len(embeddings))
+        pairs = ordered_pairs(len(embeddings))
         for i, j in pairs:
             ledger.add_invariance(i, j, None, self.invariance / len(pairs))
         for view in range(len(embeddings)):
@@ -239,59 +242,46 @@ class VICRegLLoss(nn.Module):
 
     def _local_terms(self, maps: Sequence[Tensor], locations: Sequence[Tensor]) -> _Ledger:
         ledger = _Ledger(maps)
-        pairs = self._pairs(len(maps))
-        # the same matches come up for (i, j) and (j, i): collect them first, with their weights
-        weights: dict[tuple[str, int, int, int | None], float] = {}
-        for i, j in pairs:
-            for kind in self.matching:
-                for a, b, first in ((i, j, True), (j, i, False)):
-                    gamma = self._gamma(kind, maps[a].shape[1], maps[0].shape[1], first)
-                    key = (kind, a, b, gamma)
-                    weights[key] = weights.get(key, 0.0) + self._direction / len(pairs)
         whole = [0.0] * len(maps)  # weight of the statistics of a map kept whole
         for kind in self.matching:
-            for i in range(len(maps)):
-                for j in range(i + 1, len(maps)):
-                    self._add_pair(ledger, kind, i, j, maps, locations, weights, whole)
+            directions = self._directions(kind, len(maps))
+            for i, j in combinations(range(len(maps)), 2):
+                if (i, j) not in directions:  # two small views
+                    continue
+                if kind == "feature":
+                    distances = squared_distances(maps[i], maps[j])
+                else:
+                    places = [locations[view].to(maps[view].device) for view in (i, j)]
+                    distances = location_distances(*places)
+                for a, b, d in ((i, j, distances), (j, i, distances.transpose(1, 2))):
+                    found = nearest(d)
+                    for gamma, weight in directions[a, b].items():
+                        self._add_matches(ledger, a, b, keep_best(*found, gamma), weight, whole)
         for i, weight in enumerate(whole):
             if weight:
                 self._add_statistics(ledger, i, None, weight)
         return ledger
 
-    def _gamma(self, kind: str, cells: int, large_cells: int, first: bool) -> int | None:
+    def _directions(self, kind: str, views: int) -> dict[tuple[int, int], dict[int | None, float]]:
+        """For each direction a -> b, the gammas asked for and the weights of their terms.
+
+        The same matches come up for the ordered pairs (i, j) and (j, i): they are made once.
+        """
+        pairs = ordered_pairs(views)
+        directions: dict[tuple[int, int], dict[int | None, float]] = {}
+        for i, j in pairs:
+            for a, b, first in ((i, j, True), (j, i, False)):
+                gamma = self._gamma(kind, a, first)
+                weights = directions.setdefault((a, b), {})
+                weights[gamma] = weights.get(gamma, 0.0) + self._direction / len(pairs)
+        return directions
+
+    def _gamma(self, kind: str, view: int, first: bool) -> int | None:
         if kind == "feature" and not self.feature_top_gamma:
             return None
         if self.preset == "paper":
-            return self.num_matches[0 if cells == large_cells else 1]
+            return self.num_matches[0 if view < LARGE_VIEWS else 1]
         return self.num_matches[0 if first else 1]
-
-    def _add_pair(
-        self,
-        ledger: _Ledger,
-        kind: str,
-        i: int,
-        j: int,
-        maps: Sequence[Tensor],
-        locations: Sequence[Tensor],
-        weights: dict[tuple[str, int, int, int | None], float],
-        whole: list[float],
-    ) -> None:
-        """Add every weighted match between maps i and j, in both directions."""
-        there = [(gamma, w) for (k, a, b, gamma), w in weights.items() if (k, a, b) == (kind, i, j)]
-        back = [(gamma, w) for (k, a, b, gamma), w in weights.items() if (k, a, b) == (kind, j, i)]
-        if not there and not back:
-            return
-        if kind == "feature":
-            distances = squared_distances(maps[i], maps[j])
-        else:
-            places = [locations[v].to(maps[v].device).flatten(1, 2) for v in (i, j)]
-            distances = (places[0][:, :, None] - places[1][:, None]).square().sum(-1)
-        for gamma, weight in there:
-            matches, _ = match_both_ways(distances, gamma, None)
-            self._add_matches(ledger, i, j, matches, weight, whole)
-        for gamma, weight in back:
-            _, matches = match_both_ways(distances, None, gamma)
-            self._add_matches(ledger, j, i, matches, weight, whole)
 
     def _add_matches(
         self,

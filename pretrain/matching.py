@@ -8,6 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+LARGE_VIEWS = 2
+"""The first two views are large, the others small (section 3.2, multi-crop)."""
+
+
+def ordered_pairs(views: int) -> list[tuple[int, int]]:
+    """Ordered pairs of views, from each large view to every other view (Eq. 5)."""
+    return [(i, j) for i in range(LARGE_VIEWS) for j in range(views) if j != i]
+
 
 @dataclass(frozen=True)
 class Matches:
@@ -26,6 +34,17 @@ def squared_distances(a: Tensor, b: Tensor) -> Tensor:
     cross = torch.bmm(a, b.transpose(1, 2))
     norms_a, norms_b = a.square().sum(-1)[:, :, None], b.square().sum(-1)[:, None, :]
     return (norms_a + norms_b).sub_(cross, alpha=2.0).clamp_min_(0.0)
+
+
+def location_distances(a: Tensor, b: Tensor) -> Tensor:
+    """Squared distances (B, P, Q) between cell centres (B, n, n, 2) and (B, m, m, 2)."""
+    first, second = a.flatten(1, 2), b.flatten(1, 2)
+    return (first[:, :, None] - second[:, None]).square().sum(-1)
+
+
+def take_cells(x: Tensor, index: Tensor) -> Tensor:
+    """The cells (B, M, C) of a map (B, P, C) at indices (B, M)."""
+    return x.gather(1, index[:, :, None].expand(-1, -1, x.shape[2]))
 
 
 def nearest(distances: Tensor) -> tuple[Tensor, Tensor]:

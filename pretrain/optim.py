@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.optim import Optimizer
+from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
+
+from pretrain.recipe import OptimizerSection
 
 
 class LARS(Optimizer):
@@ -103,3 +105,24 @@ def learning_rate(
     progress = (step - warmup_steps) / (total_steps - warmup_steps)
     end = peak * end_lr_ratio
     return end + (peak - end) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def build_optimizer(settings: OptimizerSection, model: nn.Module) -> Optimizer:
+    """The optimiser of a recipe, its rate still 0.
+
+    AdamW decays only tensors with two or more dimensions, as LARS does.
+    """
+    if settings.type == "LARS":
+        return LARS(
+            model.parameters(),
+            lr=0.0,
+            momentum=settings.momentum,
+            weight_decay=settings.weight_decay,
+            eta=settings.eta,
+        )
+    parameters = list(model.parameters())
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return AdamW(groups, lr=0.0, betas=settings.betas)

@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from vicregl_bench.atomic import write_atomic
 from vicregl_bench.errors import ConfigError, DataError
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
@@ -208,10 +209,10 @@ def check_sizes(
     if typical < largest_view and not upscale:
         raise DataError(
             f"{pictures.root}: views of {largest_view} px are larger than the pictures (typically "
-            f"{typical} px): use --set views.large_size={typical // 2}, or --set data.upscale=true"
+            f"{typical} px): use smaller ones (--set views.large_size), or --set data.upscale=true"
         )
 
 
 def write_list(pictures: Sequence[str], path: Path) -> None:
     """Write the names, one a line."""
-    path.write_text("".join(f"{name}\n" for name in pictures), encoding="utf-8")
+    write_atomic(path, "".join(f"{name}\n" for name in pictures).encode())

@@ -18,7 +18,7 @@ from pretrain.pictures import PictureList, list_pictures, read_picture, take_sub
 from vicregl_bench.errors import DataError
 
 _BATCH = 128
-_RIDGE = 1e-2  # of the linear probe, per picture, on standardised features
+_RIDGE = 1e-2  # of the linear probe, per picture, on standardised features; ours, not tuned
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def extract(
 def knn_accuracy(
     bank: Tensor, bank_labels: Tensor, queries: Tensor, labels: Tensor, k: int
 ) -> float:
-    """Top-1 accuracy in percent of the majority among the k nearest by cosine similarity.
+    """Top-1 accuracy in percent of a weighted vote of the k nearest by cosine similarity.
 
     Votes are weighted by exp(similarity / 0.07) (Wu et al. 2018, as DINO has it).
     """

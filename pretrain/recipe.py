@@ -148,7 +148,7 @@ class DataSection(Section):
 class RunSection(Section):
     """How the run goes; intervals are in steps of the loader."""
 
-    seed: NonNegativeInt
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
     precision: Literal["fp32", "bf16", "fp16"]
     accumulate: PositiveInt
     clip_grad: PositiveFloat | None
@@ -247,15 +247,20 @@ def _check(recipe: Recipe) -> None:
             f"{recipe.schedule.epochs} epochs: --set schedule.warmup_epochs=0"
         )
     if criterion.with_local:
-        for gamma, side, what in zip(
-            criterion.num_matches, (min(sides[:2]), min(sides)), ("large", "small"), strict=True
-        ):
-            used = what == "large" or min(sides) < sides[0] or criterion.preset == "released"
-            if used and gamma > side * side:
+        small = min(sides[2:], default=None)
+        # released: the second number is for matches back to a large view, from any other
+        limits = (min(sides[:2]), min(sides) if criterion.preset == "released" else small)
+        for gamma, side in zip(criterion.num_matches, limits, strict=True):
+            if side is not None and gamma > side * side:
                 raise ConfigError(
-                    f"criterion.num_matches = {criterion.num_matches}: the map of a {what} view "
-                    f"has {side * side} cells, gamma cannot be {gamma}"
+                    f"criterion.num_matches = {list(criterion.num_matches)}: gamma is {gamma}, but "
+                    f"a map has {side * side} cells (views.large_size, views.small_size)"
                 )
+    if recipe.run.save_every % recipe.run.accumulate:
+        raise ConfigError(
+            f"run.save_every = {recipe.run.save_every} would save in the middle of "
+            f"{recipe.run.accumulate} accumulated steps: make it a multiple of run.accumulate"
+        )
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:

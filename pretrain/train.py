@@ -1,33 +1,25 @@
 """One pretraining run: from a recipe and a folder of pictures to checkpoints."""
 
 import errno
-import json
-import os
 import time
-import zipfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
-from mmengine.dist import init_dist
 from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
-from torch import nn
-from torch.optim import AdamW, Optimizer
 
 from pretrain.augment import ViewMaker, ViewSpec
 from pretrain.data import ViewStream, make_loader
-from pretrain.distributed import rank, synchronise_batchnorm, world_size
-from pretrain.export import (
-    MODEL_FORMAT,
-    backbone_checkpoint,
-    card_of,
-    released_checkpoint,
-    save_atomic,
+from pretrain.distributed import (
+    from_first_process,
+    rank,
+    synchronise_batchnorm,
+    world_size,
 )
+from pretrain.export import export
 from pretrain.hooks import (
     LOG_COLUMNS,
     Log,
@@ -38,20 +30,20 @@ from pretrain.hooks import (
     UnreadableHook,
     bare,
 )
-from pretrain.optim import LARS
+from pretrain.launch import join_processes
+from pretrain.optim import build_optimizer
 from pretrain.pictures import PictureList, check_sizes, list_pictures, take_subset, write_list
-from pretrain.probe import ProbeScores, read_probe
-from pretrain.recipe import Recipe, differences
+from pretrain.probe import read_probe
+from pretrain.recipe import Recipe
+from pretrain.state import RunState, latest_checkpoint, read_state, require_same_run, write_state
 from pretrain.trainee import DivergedError, Trainee, step_of
-from vicregl_bench.atomic import write_atomic
-from vicregl_bench.engine.device import choose_device, default_workers, device_name
+from vicregl_bench.engine.device import default_workers, device_name
 from vicregl_bench.engine.reporter import Reporter
 from vicregl_bench.engine.runner import DeviceRunner
 from vicregl_bench.engine.stop import StopFlag, StoppableCheckpointHook
 from vicregl_bench.errors import ConfigError, DataError, RecordError, RunInterruptedError
 
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
-STATE_FILE = "run.json"
 
 
 @dataclass(frozen=True)
@@ -72,14 +64,8 @@ class PretrainOutcome:
     """What a run left, and where."""
 
     out: Path
-    status: str  # "finished"
-    steps: int
-    pictures: int
-    wall_s: float  # of this call and of all earlier parts
-    last: Mapping[str, float]  # last logged values
-    probe_start: ProbeScores | None
-    probe_end: ProbeScores | None
-    skipped: bool = False
+    state: RunState
+    skipped: bool = False  # it was finished already
 
     @property
     def model(self) -> Path:
@@ -113,47 +99,6 @@ class _PretrainRunner(DeviceRunner):
         return _ParallelTrainee(model, device_ids=ids)
 
 
-def build_optimizer(recipe: Recipe, model: nn.Module) -> Optimizer:
-    """The recipe's optimiser; AdamW decays only tensors with two or more dimensions."""
-    settings = recipe.optimizer
-    if settings.type == "LARS":
-        return LARS(
-            model.parameters(),
-            lr=0.0,
-            momentum=settings.momentum,
-            weight_decay=settings.weight_decay,
-            eta=settings.eta,
-        )
-    parameters = list(model.parameters())
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return AdamW(groups, lr=0.0, betas=settings.betas)
-
-
-def join_processes(device: str) -> torch.device:
-    """Join the processes of torchrun or srun, if there are any, and choose this one's device.
-
-    Raises:
-        ConfigError: no such device, or srun without GPUs.
-    """
-    chosen = choose_device(device)
-    by_srun = "RANK" not in os.environ and int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1
-    if by_srun and chosen.type != "cuda":
-        raise ConfigError("several tasks of srun need GPUs: use torchrun on the CPU")
-    if by_srun and not torch.distributed.is_initialized():
-        init_dist("slurm", backend="nccl")
-    if not by_srun and int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        return chosen
-    if chosen.type == "cuda":
-        chosen = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-        torch.cuda.set_device(chosen)
-    if not torch.distributed.is_initialized():
-        torch.distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
-    return chosen
-
-
 @dataclass(frozen=True)
 class _Plan:
     """Everything settled before any computing."""
@@ -180,88 +125,6 @@ class _Plan:
         return self.recipe.schedule.batch_size // self.recipe.run.accumulate
 
 
-def _make_plan(request: PretrainRequest, reporter: Reporter) -> _Plan:
-    recipe = request.recipe
-    device = join_processes(request.device)
-    if recipe.run.precision == "fp16" and device.type != "cuda":
-        raise ConfigError("run.precision = fp16 needs CUDA: use fp32 or bf16")
-    batch, shares = recipe.schedule.batch_size, world_size() * recipe.run.accumulate
-    if batch % shares or (batch // recipe.run.accumulate) < 2:
-        raise ConfigError(
-            f"a batch of {batch} cannot be dealt out to {world_size()} processes in "
-            f"{recipe.run.accumulate} parts of at least 2 pictures: change schedule.batch_size"
-        )
-    pictures = list_pictures(request.data)
-    if recipe.data.subset is not None:
-        pictures = take_subset(pictures, recipe.data.subset, seed=recipe.data.subset_seed)
-    steps = len(pictures.names) // (batch // recipe.run.accumulate)
-    if len(pictures.names) < batch:
-        raise DataError(
-            f"{request.data}: {len(pictures.names)} pictures do not fill a batch of {batch}: "
-            f"use --set schedule.batch_size={max(2, len(pictures.names) // 2)}"
-        )
-    check_sizes(pictures, recipe.views.largest, upscale=recipe.data.upscale)
-    return _Plan(request, device, pictures, steps)
-
-
-def _read_state(out: Path) -> dict[str, Any]:
-    path = out / STATE_FILE
-    if not path.exists():
-        return {}
-    try:
-        state = json.loads(path.read_text(encoding="utf-8"))
-        return {"recipe": state["recipe"], "pictures_sha256": state["pictures_sha256"], **state}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RecordError(
-            f"{path}: not the state of a run ({error}); move {out} away or use another --out"
-        ) from error
-
-
-def _write_state(plan: _Plan, status: str, **more: Any) -> None:
-    if rank() != 0:
-        return
-    state = {
-        "status": status,
-        "recipe": plan.recipe.model_dump(mode="json"),
-        "pictures": len(plan.pictures.names),
-        "pictures_sha256": plan.pictures.sha256,
-        "device": device_name(plan.device),
-        "processes": world_size(),
-        "torch": torch.__version__,
-        "command": plan.request.command,
-        **more,
-    }
-    text = json.dumps(state, indent=2, ensure_ascii=False) + "\n"
-    write_atomic(plan.request.out / STATE_FILE, text.encode())
-
-
-def _require_same_run(state: Mapping[str, Any], plan: _Plan) -> None:
-    """Stop where the folder holds another run.
-
-    Raises:
-        ConfigError: other settings.
-        DataError: other pictures.
-    """
-    out = plan.request.out
-    changed = differences(state["recipe"], plan.recipe.model_dump(mode="json"))
-    if changed:
-        raise ConfigError(
-            f"{out} holds a run of another recipe ({'; '.join(changed[:4])}): use another --out, "
-            "or the settings it began with"
-        )
-    if state["pictures_sha256"] != plan.pictures.sha256:
-        raise DataError(
-            f"{out} holds a run over {state.get('pictures', 'other')} other pictures than the "
-            f"{len(plan.pictures.names)} in {plan.request.data}: use another --out"
-        )
-
-
-def latest_checkpoint(work: Path) -> Path | None:
-    """The newest whole checkpoint of a run; half-written ones are passed over."""
-    numbered = sorted(work.glob("iter_*.pth"), key=lambda p: int(p.stem.partition("_")[2]))
-    return next((path for path in reversed(numbered) if zipfile.is_zipfile(path)), None)
-
-
 def pretrain(request: PretrainRequest, reporter: Reporter) -> PretrainOutcome:
     """Train, or go on with the run that the folder holds.
 
@@ -272,13 +135,15 @@ def pretrain(request: PretrainRequest, reporter: Reporter) -> PretrainOutcome:
         RecordError: the disk is full, or another process trains in the folder.
         RunInterruptedError: stopped by a signal; the same call goes on.
     """
-    plan = _make_plan(request, reporter)
+    plan = _make_plan(request)
     try:
         request.out.mkdir(parents=True, exist_ok=True)
         if rank() != 0:
             return _resume_or_train(plan, reporter)
         with FileLock(request.out / ".lock", timeout=0):
             return _resume_or_train(plan, reporter)
+    except DataError as error:  # from a worker it comes with torch's whole traceback
+        raise DataError(str(error).strip().rpartition("DataError: ")[2]) from error
     except Timeout:
         raise RecordError(
             f"{request.out}: another process trains here; wait for it, or use another --out"
@@ -292,68 +157,72 @@ def pretrain(request: PretrainRequest, reporter: Reporter) -> PretrainOutcome:
         raise
 
 
+def _make_plan(request: PretrainRequest) -> _Plan:
+    recipe = request.recipe
+    device = join_processes(request.device)
+    if recipe.run.precision == "fp16" and device.type != "cuda":
+        raise ConfigError("run.precision = fp16 needs CUDA: use fp32 or bf16")
+    batch, parts = recipe.schedule.batch_size, recipe.run.accumulate
+    if batch % (world_size() * parts) or batch // parts < 2:
+        raise ConfigError(
+            f"a batch of {batch} cannot be dealt out to {world_size()} processes in {parts} parts "
+            "of at least 2 pictures: change schedule.batch_size"
+        )
+    pictures = list_pictures(request.data)
+    if recipe.data.subset is not None:
+        pictures = take_subset(pictures, recipe.data.subset, seed=recipe.data.subset_seed)
+    if len(pictures.names) < batch:
+        raise DataError(
+            f"{request.data}: {len(pictures.names)} pictures do not fill a batch of {batch}: "
+            f"use --set schedule.batch_size={max(2, len(pictures.names) // 2)}"
+        )
+    check_sizes(pictures, recipe.views.largest, upscale=recipe.data.upscale)
+    return _Plan(request, device, pictures, len(pictures.names) // (batch // parts))
+
+
 def _resume_or_train(plan: _Plan, reporter: Reporter) -> PretrainOutcome:
-    state = _read_state(plan.request.out)
-    if state:
-        _require_same_run(state, plan)
-    if state.get("status") == "finished" and (plan.request.out / "backbone.pth").exists():
-        probe = {k: ProbeScores(**v) if v else None for k, v in state["probe"].items()}
-        return PretrainOutcome(
-            out=plan.request.out,
-            status="finished",
-            steps=state["steps"],
-            pictures=state["pictures"],
-            wall_s=state["wall_s"],
-            last=state["last"],
-            probe_start=probe["start"],
-            probe_end=probe["end"],
-            skipped=True,
-        )
-    return _train(plan, state, reporter)
+    out = plan.request.out
+    state = read_state(out)
+    if state is not None:
+        require_same_run(state, plan.recipe, plan.pictures, out)
+        if state.status == "finished" and (out / "backbone.pth").exists():
+            return PretrainOutcome(out, state, skipped=True)
+    begun = RunState(
+        status="running",
+        recipe=plan.recipe.model_dump(mode="json"),
+        pictures=len(plan.pictures.names),
+        pictures_sha256=plan.pictures.sha256,
+        device=device_name(plan.device),
+        processes=world_size(),
+        torch=torch.__version__,
+        command=plan.request.command,
+        last=state.last if state else {},
+    )
+    return PretrainOutcome(out, _train(plan, begun, reporter))
 
 
-def _train(plan: _Plan, state: Mapping[str, Any], reporter: Reporter) -> PretrainOutcome:
-    recipe, request, main = plan.recipe, plan.request, rank() == 0
-    resumed = latest_checkpoint(plan.work)
-    begun_at = int(resumed.stem.partition("_")[2]) if resumed else 0
-    earlier = float(state.get("wall_s", 0.0)) if resumed else 0.0
-    start: ProbeScores | None = None
-    if resumed:
-        reporter.warn(f"going on at step {begun_at} of {plan.total}")
-        saved = (state.get("probe") or {}).get("start")
-        start = ProbeScores(**saved) if saved else None
-    elif main:
-        write_list(plan.pictures.names, request.out / "pictures.txt")
-        (request.out / "unreadable.txt").unlink(missing_ok=True)
-    _write_state(plan, "running", wall_s=earlier, probe={"start": _as_dict(start), "end": None})
-    log = Log(request.out / "log.csv", LOG_COLUMNS, begun_at) if main else None
+def _train(plan: _Plan, state: RunState, reporter: Reporter) -> RunState:
+    """Train to the end from the newest checkpoint, or from the start."""
+    out, main = plan.request.out, rank() == 0
+    newest = latest_checkpoint(plan.work) if main else None
+    name = from_first_process(None if newest is None else newest.name)
+    resumed = None if name is None else plan.work / name
+    if resumed is not None:
+        reporter.warn(f"going on at step {_step_of(resumed)} of {plan.total}")
+    if main:
+        if resumed is None:
+            write_list(plan.pictures.names, out / "pictures.txt")
+            (out / "unreadable.txt").unlink(missing_ok=True)
+        write_state(out, state)
+    hooks = _make_hooks(plan, 0 if resumed is None else _step_of(resumed), reporter)
     stop = StopFlag()
-    logging = LogHook(recipe, log, reporter, plan.steps_per_epoch)
-    logging.last |= state.get("last") or {}
-    hooks: list[Any] = [
-        RateHook(recipe, plan.steps_per_epoch),
-        logging,
-        UnreadableHook(
-            request.out / "unreadable.txt" if main else None,
-            int(recipe.data.unreadable * len(plan.pictures.names)),
-            reporter.warn,
-        ),
-        StateHook(),
-    ]
-    probe: ProbeHook | None = None
-    if request.probe is not None:
-        probe = ProbeHook(
-            recipe, read_probe(request.probe, recipe.run.probe_pictures), log, reporter
-        )
-        hooks.append(probe)
-    begin = time.monotonic()
     try:
         with stop.listening():
             runner = _build_runner(plan, stop, hooks, resumed)
             runner.train()
     except RunInterruptedError:
         raise RunInterruptedError(
-            f"stopped; {request.out} keeps the state, the same command goes on"
+            f"stopped; {out} keeps the state, the same command goes on"
         ) from None
     except DivergedError as error:
         kept = latest_checkpoint(plan.work)
@@ -362,47 +231,66 @@ def _train(plan: _Plan, state: Mapping[str, Any], reporter: Reporter) -> Pretrai
             + (f"the last good state is {kept}; " if kept else "")
             + "begin again elsewhere with a smaller optimizer.base_lr, or with run.precision=fp32"
         ) from None
-    finally:
-        wall = earlier + time.monotonic() - begin
-        if probe is not None and probe.first is not None:
-            start = probe.first
-        _write_state(
-            plan,
-            "running",
-            wall_s=round(wall, 2),
-            last=dict(logging.last),
-            probe={"start": _as_dict(start), "end": None},
-        )
-    end = probe.latest if probe is not None else None
-    outcome = PretrainOutcome(
-        out=request.out,
-        status="finished",
-        steps=plan.total,
-        pictures=len(plan.pictures.names),
-        wall_s=round(wall, 2),
-        last=logging.last,
-        probe_start=start,
-        probe_end=end,
+    probe = hooks.probe
+    finished = state.model_copy(
+        update={
+            "status": "finished",
+            "steps": plan.total,
+            "wall_s": round(hooks.state.wall_s, 2),
+            "last": state.last | hooks.log.last,
+            "probe_start": probe.first if probe else None,
+            "probe_end": probe.latest if probe else None,
+        }
     )
     if main:
-        _export(plan, bare(runner.model), runner.optim_wrapper)
-        _write_state(
-            plan,
-            "finished",
-            steps=plan.total,
-            wall_s=outcome.wall_s,
-            last=dict(logging.last),
-            probe={"start": _as_dict(start), "end": _as_dict(end)},
-        )
-    return outcome
+        network = bare(runner.model).network
+        export(network, runner.optim_wrapper.state_dict(), plan.recipe, plan.total, out)
+        write_state(out, finished)
+    return finished
 
 
-def _as_dict(scores: ProbeScores | None) -> dict[str, float] | None:
-    return None if scores is None else {"knn": scores.knn, "linear": scores.linear}
+def _step_of(checkpoint: Path) -> int:
+    return int(checkpoint.stem.partition("_")[2])
+
+
+@dataclass(frozen=True)
+class _Hooks:
+    """The hooks of a run by name."""
+
+    rate: RateHook
+    log: LogHook
+    unreadable: UnreadableHook
+    state: StateHook
+    probe: ProbeHook | None
+
+    def as_list(self) -> list[Any]:
+        """For the runner."""
+        hooks = [self.rate, self.unreadable, self.log, self.log.clock, self.state]
+        return [*hooks, self.probe] if self.probe else hooks
+
+
+def _make_hooks(plan: _Plan, begun_at: int, reporter: Reporter) -> _Hooks:
+    recipe, request = plan.recipe, plan.request
+    log = Log(request.out / "log.csv", LOG_COLUMNS, begun_at) if rank() == 0 else None
+    probe = None
+    if request.probe is not None:
+        data = read_probe(request.probe, recipe.run.probe_pictures)
+        probe = ProbeHook(recipe, data, log, reporter)
+    return _Hooks(
+        RateHook(recipe, plan.steps_per_epoch),
+        LogHook(recipe, log, reporter, plan.steps_per_epoch),
+        UnreadableHook(
+            request.out / "unreadable.txt",
+            int(recipe.data.unreadable * len(plan.pictures.names)),
+            reporter.warn,
+        ),
+        StateHook(),
+        probe,
+    )
 
 
 def _build_runner(
-    plan: _Plan, stop: StopFlag, hooks: list[Any], resumed: Path | None
+    plan: _Plan, stop: StopFlag, hooks: _Hooks, resumed: Path | None
 ) -> _PretrainRunner:
     recipe, run = plan.recipe, plan.recipe.run
     # seeded here, so that runs of different criteria begin with the same backbone
@@ -427,7 +315,7 @@ def _build_runner(
         pin=plan.device.type == "cuda",
     )
     wrapping: dict[str, Any] = {
-        "optimizer": build_optimizer(recipe, model),
+        "optimizer": build_optimizer(recipe.optimizer, model),
         "accumulative_counts": run.accumulate,
         "clip_grad": {"max_norm": run.clip_grad} if run.clip_grad else None,
     }
@@ -448,14 +336,16 @@ def _build_runner(
         },
         optim_wrapper=wrapper,
         default_hooks={
-            "checkpoint": StoppableCheckpointHook(stop, interval=run.save_every, max_keep_ckpts=2),
+            "checkpoint": StoppableCheckpointHook(
+                stop, run.accumulate, interval=run.save_every, max_keep_ckpts=2
+            ),
             "logger": {
                 "type": "LoggerHook",
                 "interval": run.log_every,
                 "log_metric_by_epoch": False,
             },
         },
-        custom_hooks=hooks,
+        custom_hooks=hooks.as_list(),
         launcher="none",
         env_cfg={"mp_cfg": {"mp_start_method": "fork", "opencv_num_threads": 0}},
         log_processor={"by_epoch": False},
@@ -474,21 +364,3 @@ def _build_runner(
         load_from=None if resumed is None else str(resumed),
         resume=resumed is not None,
     )
-
-
-def _export(plan: _Plan, trainee: Trainee, optim_wrapper: Any) -> None:
-    recipe, out, epochs = plan.recipe, plan.request.out, float(plan.recipe.schedule.epochs)
-    branch = trainee.network.first
-    save_atomic(
-        {
-            "format": MODEL_FORMAT,
-            "recipe": recipe.model_dump(mode="json"),
-            "card": card_of(recipe, epochs),
-            "steps": plan.total,
-            "state_dict": {k: v.detach().cpu() for k, v in trainee.network.state_dict().items()},
-            "optimizer": optim_wrapper.state_dict(),
-        },
-        out / "model.pth",
-    )
-    save_atomic(released_checkpoint(branch, recipe, epochs), out / "released.pth")
-    save_atomic(backbone_checkpoint(branch, recipe, epochs), out / "backbone.pth")

@@ -119,11 +119,13 @@ class Trainee(BaseModel):  # type: ignore[misc]
             locations(crop, side, track_flips=flips)
             for crop, side in zip(crops, self._sides, strict=True)
         ]
-        terms = self.criterion(
-            [f.local.float() for f in features if f.local is not None],
-            [f.embedding.float() for f in features if f.embedding is not None],
-            places if first.local is not None else [],
-        )
+        # in full precision, whatever surrounds the step: Gram matrices overflow half precision
+        with torch.autocast(self.device_type, enabled=False):
+            terms = self.criterion(
+                [f.local.float() for f in features if f.local is not None],
+                [f.embedding.float() for f in features if f.embedding is not None],
+                places if first.local is not None else [],
+            )
         return {"loss": terms.total, **{name: getattr(terms, name) for name in TERMS}}
 
     def _arrange(self, view: Tensor) -> Tensor:

@@ -5,7 +5,12 @@ recipe = dict(
     title="VICRegL, ConvNeXt-B, released settings",
     source="facebookresearch/VICRegL, README and main_vicregl.py (values only)",
 )
-views = dict(pipeline="asymmetric", normalisation="released", track_flips=False)
+views = dict(
+    pipeline="asymmetric",
+    interpolation="bicubic",
+    normalisation="released",
+    track_flips=False,
+)
 model = dict(backbone="convnext_base")
 criterion = dict(preset="released")
 optimizer = dict(base_lr=5e-4, weight_decay=0.05)

@@ -5,7 +5,12 @@ recipe = dict(
     title="VICRegL, ResNet-50, released settings",
     source="facebookresearch/VICRegL, README and main_vicregl.py (values only)",
 )
-views = dict(pipeline="asymmetric", normalisation="released", track_flips=False)
+views = dict(
+    pipeline="asymmetric",
+    interpolation="bicubic",
+    normalisation="released",
+    track_flips=False,
+)
 criterion = dict(preset="released")
 optimizer = dict(base_lr=0.2)  # 100 epochs: 0.3 at batch 512
 schedule = dict(end_lr_ratio=0.001)

@@ -26,7 +26,7 @@ def test_pretrain_prints_one_document(
     printed = capsys.readouterr()
     result = json.loads(printed.out)
     assert (result["pictures"], result["steps"], result["status"]) == (12, 3, "finished")
-    assert 0 <= result["probe"]["end"]["knn"] <= 100
+    assert 0 <= result["probe_end"]["knn"] <= 100
     assert len((tmp_path / "run" / "pictures.txt").read_text().splitlines()) == 12
     assert "pretraining: 1/3" in printed.err
     assert _guarded(words(pictures, tmp_path / "run", *more)) == 0

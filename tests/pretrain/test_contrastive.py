@@ -57,7 +57,7 @@ def transcribe(inputs: Inputs, num_matches: tuple[int, int]) -> tuple[Tensor, Te
     for i, j in pairs:
         total[0] = total[0] + nt_xent_loop(embeddings[i], embeddings[j], 0.1) / len(pairs)
         for a, b in ((i, j), (j, i)):
-            gamma = num_matches[0] if maps[a].shape[1] == maps[0].shape[1] else num_matches[1]
+            gamma = num_matches[0] if a < 2 else num_matches[1]
             for space in ([place.flatten(1, 2) for place in locations], maps):
                 kept_x, kept_y = [], []
                 for n in range(B):

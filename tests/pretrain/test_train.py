@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -62,7 +61,7 @@ def rows(out: Path) -> list[dict[str, str]]:
 def test_a_run_leaves_checkpoints_that_the_suite_takes(pictures: Path, tmp_path: Path) -> None:
     reporter = Silent()
     outcome = run(pictures, tmp_path / "run", reporter=reporter, probe=pictures)
-    assert (outcome.steps, outcome.pictures, outcome.skipped) == (10, 20, False)
+    assert (outcome.state.steps, outcome.state.pictures, outcome.skipped) == (10, 20, False)
     source = read_backbone(str(outcome.backbone))
     assert (source.arch, source.card.method) == ("resnet18", "vicregl")
     assert source.card.std == pytest.approx((58.395, 57.12, 57.375))
@@ -76,7 +75,7 @@ def test_a_run_leaves_checkpoints_that_the_suite_takes(pictures: Path, tmp_path:
     assert [row["step"] for row in logged if row["loss"]] == [str(k) for k in range(1, 11)]
     assert all(0 < float(row["representation_std"]) < 2 for row in logged[2::2] if row["loss"])
     assert [row["step"] for row in logged if row["knn"]] == ["0", "10"]
-    assert outcome.probe_start is not None and outcome.probe_end is not None
+    assert outcome.state.probe_start is not None and outcome.state.probe_end is not None
     assert list((tmp_path / "run" / "tensorboard").iterdir())
 
 
@@ -118,7 +117,7 @@ def test_alpha_does_not_change_the_first_backbone() -> None:
         {"model__shared": False, "optimizer__type": "LARS"},
         {"model__second_backbone": "resnet34"},
         {"views__small_count": 2, "views__small_size": 40, "model__norm": "layer"},
-        {"run__accumulate": 2, "run__clip_grad": 1.0},
+        {"run__accumulate": 2, "run__save_every": 4, "run__clip_grad": 1.0},
         {"run__precision": "bf16", "criterion__matching": ["feature"]},
     ],
     ids=lambda changes: ",".join(f"{k}={v}" for k, v in changes.items()),
@@ -126,7 +125,11 @@ def test_alpha_does_not_change_the_first_backbone() -> None:
 def test_every_kind_of_run_trains(pictures: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
     recipe = small_recipe(**{"schedule__epochs": 1, "schedule__warmup_epochs": 0} | changes)
     outcome = run(pictures, tmp_path / "run", recipe)
-    assert outcome.last["loss"] == pytest.approx(outcome.last["loss"])  # not NaN
+    assert (
+        outcome.state.steps
+        == len(rows(tmp_path / "run"))
+        == (10 if "run__accumulate" in changes else 5)
+    )
     state = weights(tmp_path / "run")
     torch.manual_seed(0)
     begun = Trainee(recipe, "cpu").network.state_dict()
@@ -154,42 +157,78 @@ def test_a_stopped_run_goes_on_to_the_same_weights(pictures: Path, tmp_path: Pat
     ]
 
 
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import torch
+from tests.pretrain.conftest import Silent, small_recipe
+from pretrain.train import PretrainRequest, pretrain
+
+def kill(name, done):
+    if name == "pretraining" and done == 8:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+torch.set_num_threads(1)
+data, out = map(Path, sys.argv[1:])
+pretrain(PretrainRequest(small_recipe(), data, out, device="cpu", workers=1), Silent(kill))
+"""
+
+
 def test_a_killed_run_goes_on_to_the_same_weights(pictures: Path, tmp_path: Path) -> None:
-    words = [sys.executable, "-m", "vicregl_bench", "pretrain", "--recipe", "tiny"]
-    words += ["--data", str(pictures), "--out", str(tmp_path / "killed"), "--workers", "1"]
-    many = {"schedule.epochs": 400, "run.save_every": 7}
-    for key, value in (SMALL | many).items():
-        words += ["--set", f"{key}={json.dumps(value)}"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(words, env=environment, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    # the second checkpoint is at step 14, in the third epoch of five steps; the kill comes later
-    while not (tmp_path / "killed" / "work" / "iter_14.pth").exists():
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.05)
-    process.kill()
-    process.wait()
+    words = [sys.executable, "-c", KILLED, str(pictures), str(tmp_path / "killed")]
+    root = Path(__file__).parents[2]
+    done = subprocess.run(words, cwd=root, check=False, capture_output=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
     state = json.loads((tmp_path / "killed" / "run.json").read_text())
-    assert state["status"] == "running"
-
-    def stop(name: str, done: int) -> None:
-        if name == "pretraining" and done == 30:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    recipe = small_recipe(**{key.replace(".", "__"): value for key, value in many.items()})
-    for out in ("killed", "whole"):
-        with pytest.raises(RunInterruptedError):
-            run(pictures, tmp_path / out, recipe, Silent(stop))
+    assert state["status"] == "running"  # killed at step 8, in the middle of the second epoch
+    reporter = Silent()
+    run(pictures, tmp_path / "killed", reporter=reporter)
+    assert reporter.warnings == ["going on at step 6 of 10"]
+    run(pictures, tmp_path / "whole")
+    assert_same(tmp_path / "killed", tmp_path / "whole")
     one, two = (
-        torch.load(tmp_path / out / "work" / "iter_30.pth", weights_only=False)
+        torch.load(tmp_path / out / "model.pth")["optimizer"]["state"]
         for out in ("killed", "whole")
     )
-    assert all(
-        torch.equal(one["state_dict"][key], two["state_dict"][key]) for key in one["state_dict"]
-    )
-    for k, slot in one["optimizer"]["state"].items():
-        assert torch.equal(slot["exp_avg"], two["optimizer"]["state"][k]["exp_avg"])
-    assert torch.equal(one["random"]["cpu"], two["random"]["cpu"])
+    for k, slot in one.items():
+        assert torch.equal(slot["exp_avg"], two[k]["exp_avg"])
+        assert torch.equal(slot["exp_avg_sq"], two[k]["exp_avg_sq"])
+
+
+def test_a_stop_waits_for_the_step_of_the_optimiser(pictures: Path, tmp_path: Path) -> None:
+    recipe = small_recipe(run__accumulate=2, run__save_every=4)
+
+    def stop(name: str, done: int) -> None:
+        if name == "pretraining" and done == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(RunInterruptedError):
+        run(pictures, tmp_path / "stopped", recipe, Silent(stop))
+    reporter = Silent()
+    run(pictures, tmp_path / "stopped", recipe, reporter)
+    assert reporter.warnings == ["going on at step 6 of 20"]
+    run(pictures, tmp_path / "whole", recipe)
+    assert_same(tmp_path / "stopped", tmp_path / "whole")
+
+
+def test_a_kill_during_the_last_probe_loses_no_scores(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pretrain import hooks
+
+    original, calls = hooks.score, []
+
+    def interrupted(*args: Any, **kwargs: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(hooks, "score", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(pictures, tmp_path / "run", probe=pictures)
+    state = run(pictures, tmp_path / "run", probe=pictures).state
+    assert len(calls) == 3 and state.probe_start is not None and state.probe_end is not None
 
 
 def test_a_half_written_checkpoint_is_passed_over(pictures: Path, tmp_path: Path) -> None:
@@ -212,7 +251,7 @@ def test_a_finished_run_is_not_run_again(pictures: Path, tmp_path: Path) -> None
     first = run(pictures, tmp_path / "run")
     made = (tmp_path / "run" / "model.pth").stat().st_mtime_ns
     again = run(pictures, tmp_path / "run")
-    assert again.skipped and again.steps == first.steps and again.last == pytest.approx(first.last)
+    assert again.skipped and again.state == first.state
     assert (tmp_path / "run" / "model.pth").stat().st_mtime_ns == made
 
 

@@ -63,34 +63,24 @@ def pretrain(
 
 
 def _report(outcome: Any, as_json: bool) -> None:
+    from vicregl_bench.backbones.resnet import ARCHS
     from vicregl_bench.cli.output import print_json, print_text
 
-    scores = {"start": outcome.probe_start, "end": outcome.probe_end}
+    state = outcome.state
     if as_json:
-        print_json(
-            {
-                "out": str(outcome.out),
-                "status": outcome.status,
-                "steps": outcome.steps,
-                "pictures": outcome.pictures,
-                "wall_s": outcome.wall_s,
-                "last": dict(outcome.last),
-                "probe": {
-                    when: None if s is None else {"knn": s.knn, "linear": s.linear}
-                    for when, s in scores.items()
-                },
-                "backbone": str(outcome.backbone),
-            }
-        )
+        run = state.model_dump(mode="json")
+        print_json({"out": str(outcome.out), "backbone": str(outcome.backbone), **run})
         return
     print_text(
-        f"{outcome.steps} steps over {outcome.pictures} pictures in {outcome.wall_s:.0f} s, "
-        f"loss {outcome.last.get('loss', float('nan')):.3f}"
+        f"{state.steps} steps over {state.pictures} pictures in {state.wall_s:.0f} s, "
+        f"loss {state.last.get('loss', float('nan')):.3f}"
     )
-    for when, found in scores.items():
-        if found is not None:
-            print_text(f"probe at the {when}: kNN {found.knn:.1f} %, linear {found.linear:.1f} %")
-    print_text(f"backbone: {outcome.backbone} (vicregl-bench run --ckpt takes it)")
+    for when, scores in (("start", state.probe_start), ("end", state.probe_end)):
+        if scores is not None:
+            print_text(f"probe at the {when}: kNN {scores.knn:.1f} %, linear {scores.linear:.1f} %")
+    print_text(f"backbone: {outcome.backbone}")
+    if state.recipe["model"]["backbone"] in ARCHS:
+        print_text(f"judge it: vicregl-bench run --ckpt {outcome.backbone} --task voc_linear ...")
 
 
 def register(app: typer.Typer) -> None:

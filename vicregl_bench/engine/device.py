@@ -49,6 +49,10 @@ def device_name(device: torch.device) -> str:
 
 
 def default_workers(device: torch.device) -> int:
-    """Data loading processes: the cores that the computation leaves free, 8 at the most."""
-    cores = os.cpu_count() or 1
+    """Data loading processes: the cores that the computation leaves free, 8 at the most.
+
+    Cores are those that this process may use, shared with the others that torchrun started here.
+    """
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = max(1, (usable or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     return min(8, cores) if device.type == "cuda" else min(4, max(1, cores - 1))

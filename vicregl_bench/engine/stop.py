@@ -8,7 +8,7 @@ from types import FrameType
 from typing import Any
 
 import torch
-from mmengine.dist import all_reduce, is_distributed
+from mmengine.dist import all_reduce, barrier, is_distributed
 from mmengine.hooks import CheckpointHook
 
 from vicregl_bench.errors import RunInterruptedError
@@ -51,17 +51,24 @@ class StoppableCheckpointHook(CheckpointHook):  # type: ignore[misc]
     """mmengine's checkpoint hook, which also saves and stops when asked to.
 
     It replaces the default hook of the same place, so it runs after the schedulers have stepped.
+
+    Args:
+        stop: the flag.
+        accumulate: iterations that make one step of the optimiser; it stops between steps only.
+        kwargs: of mmengine's hook.
     """
 
-    def __init__(self, stop: StopFlag, **kwargs: Any) -> None:
+    def __init__(self, stop: StopFlag, accumulate: int = 1, **kwargs: Any) -> None:
         super().__init__(by_epoch=False, **kwargs)
-        self.stop = stop
+        self.stop, self.accumulate = stop, accumulate
 
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
         """Save at the interval, and once more before stopping."""
         super().after_train_iter(runner, batch_idx, data_batch, outputs)
-        if self.stop.agreed() and not runner.train_loop.stop_training:
+        between = (runner.iter + 1) % self.accumulate == 0
+        if between and self.stop.agreed() and not runner.train_loop.stop_training:
             self._save_checkpoint(runner)
+            barrier()  # the first process saves; the others wait for it
             raise RunInterruptedError("stopped")
