@@ -16,6 +16,8 @@ $(READY): pyproject.toml constraints.txt
 	$(PIP) install -q -c constraints.txt -e '.[dev]'
 	$(PIP) uninstall -q -y opencv-python opencv-python-headless
 	$(PIP) install -q --no-deps -c constraints.txt opencv-python-headless
+# lightly is what tests and benchmarks compare with; its losses need none of its dependencies
+	$(PIP) install -q --no-deps -c constraints.txt lightly
 	@touch $@
 
 demo: $(READY)

@@ -53,7 +53,7 @@ SCHEDULES: dict[str, tuple[int, int, float, float, float]] = {
     "convnext_small": (400, 384, 0.001, 1e-5, 1e-6),
     "convnext_base": (400, 576, 0.001, 1e-5, 1e-6),
     "convnext_xlarge": (150, 576, 0.001, 1e-5, 1e-6),
-    "convnext_small_released": (400, 384, 7.5e-4 * 1.5, 7.5e-7 * 1.5, 0.05),
+    "convnext_small_released": (100, 384, 7.5e-4 * 1.5, 7.5e-7 * 1.5, 0.05),
     "convnext_base_released": (400, 576, 5e-4 * 2.25, 5e-7 * 2.25, 0.05),
 }
 
@@ -192,18 +192,18 @@ IMPOSSIBLE: list[tuple[dict[str, Any], str]] = [
     ({"data.unreadable": 2}, "data.unreadable = 2"),
     ({"criterion.name": "barlow_twins"}, "barlow_twins is a global criterion.*criterion.alpha=1"),
     ({"model.backbone": "convnext_tiny", "views.large_size": 31}, "views.large_size = 31"),
-    ({"criterion.num_matches": [10, 4]}, r"a large view has 9 cells, gamma cannot be 10"),
+    ({"criterion.num_matches": [10, 4]}, "gamma is 10, but a map has 9 cells"),
     (
         {"criterion.num_matches": [4, 5], "views.small_count": 2},
-        r"a small view has 4 cells, gamma cannot be 5",
+        "gamma is 5, but a map has 4 cells",
     ),
     (
         {"criterion.num_matches": [4, 10], "criterion.preset": "released"},
-        r"a small view has 9 cells, gamma cannot be 10",
+        "gamma is 10, but a map has 9 cells",
     ),
     (  # 72 px: a ResNet has 3 x 3 cells, a ConvNeXt 2 x 2
-        {"criterion.num_matches": [4, 5], "model.second_backbone": "convnext_tiny"},
-        "has 4 cells, gamma cannot be 5",
+        {"criterion.num_matches": [5, 1], "model.second_backbone": "convnext_tiny"},
+        "gamma is 5, but a map has 4 cells",
     ),
 ]
 

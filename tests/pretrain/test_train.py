@@ -329,7 +329,7 @@ def test_unreadable_pictures_are_named_and_skipped_up_to_a_share(
 @pytest.mark.parametrize(
     ("changes", "error", "text"),
     [
-        ({"views__large_size": 96}, DataError, "larger than the pictures.*large_size=40"),
+        ({"views__large_size": 96}, DataError, "larger than the pictures .typically 80 px"),
         ({"schedule__batch_size": 64}, DataError, "20 pictures do not fill a batch of 64"),
         ({"run__precision": "fp16"}, ConfigError, "needs CUDA"),
         ({"run__accumulate": 3}, ConfigError, "cannot be dealt out"),
@@ -347,7 +347,7 @@ def test_impossible_runs_stop_before_anything_is_written(
     ("changes", "text"),
     [
         ({"schedule__batch_size": 1}, "schedule.batch_size"),
-        ({"criterion__num_matches": [5, 1]}, "has 4 cells, gamma cannot be 5"),
+        ({"criterion__num_matches": [5, 1]}, "gamma is 5, but a map has 4 cells"),
         ({"criterion__alpha": 1.5}, "criterion.alpha = 1.5"),
         ({"criterion__alhpa": 1}, "near it: criterion.alpha"),
     ],
