@@ -16,7 +16,7 @@ from torch import nn
 from pretrain.augment import NORMALISATION
 from pretrain.distributed import rank, union_over_processes
 from pretrain.optim import learning_rate
-from pretrain.pictures import write_list
+from pretrain.pictures import read_list, write_list
 from pretrain.probe import ProbeData, ProbeScores, score
 from pretrain.recipe import Recipe
 from pretrain.trainee import DivergedError, Trainee
@@ -75,9 +75,10 @@ class Log:
         self.path, self.columns = path, columns
         kept: list[dict[str, str]] = []
         if path.exists() and resumed_at:
-            with path.open(newline="") as stream:
-                rows = [row for row in csv.DictReader(stream) if None not in row.values()]
-            kept = [row for row in rows if row["step"].isdigit() and int(row["step"]) <= resumed_at]
+            lines = path.read_text().splitlines(keepends=True)
+            whole = csv.DictReader(line for line in lines if line.endswith("\n"))
+            steps = [(row.get("step") or "", row) for row in whole if None not in row.values()]
+            kept = [row for step, row in steps if step.isdigit() and int(step) <= resumed_at]
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, columns, extrasaction="ignore")
         writer.writeheader()
@@ -233,7 +234,7 @@ class UnreadableHook(Hook):  # type: ignore[misc]
         self.path, self.most, self.warn = path, most, warn
         self.names: set[str] = set()
         if path.exists():
-            self.names = set(path.read_text(encoding="utf-8").splitlines())
+            self.names = read_list(path)
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         """Look at what the batch had to leave out.
@@ -241,13 +242,14 @@ class UnreadableHook(Hook):  # type: ignore[misc]
         Raises:
             DataError: more than the share that the recipe skips.
         """
-        new = sorted(union_over_processes(set(data_batch["unreadable"]) - self.names))
-        if not new:
+        met = union_over_processes(set(data_batch["unreadable"]))
+        if not met:
             return
+        new = sorted(met - self.names)
         self.names |= set(new)
         for name in new:
             self.warn(f"{name} cannot be read and is skipped ({len(self.names)} so far)")
-        if rank() == 0:
+        if new and rank() == 0:
             write_list(sorted(self.names), self.path)
         if len(self.names) > self.most:
             raise DataError(

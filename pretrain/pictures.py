@@ -105,7 +105,7 @@ def list_pictures(root: Path) -> PictureList:
 
 
 def _rank(name: str, seed: int) -> str:
-    return hashlib.sha256(f"{seed}:{name}".encode()).hexdigest()
+    return hashlib.sha256(os.fsencode(f"{seed}:{name}")).hexdigest()
 
 
 def take_subset(pictures: PictureList, amount: float, *, seed: int = 0) -> PictureList:
@@ -215,4 +215,9 @@ def check_sizes(
 
 def write_list(pictures: Sequence[str], path: Path) -> None:
     """Write the names, one a line."""
-    write_atomic(path, "".join(f"{name}\n" for name in pictures).encode())
+    write_atomic(path, os.fsencode("".join(f"{name}\n" for name in pictures)))
+
+
+def read_list(path: Path) -> set[str]:
+    """Read what `write_list` wrote."""
+    return set(os.fsdecode(path.read_bytes()).split("\n")) - {""}

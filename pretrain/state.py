@@ -4,7 +4,7 @@ import zipfile
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pretrain.pictures import PictureList
 from pretrain.probe import ProbeScores
@@ -21,6 +21,8 @@ class RunState(BaseModel):
     `recipe` is kept as it was written, so that a run of an older version can be told apart. The
     hash of the pictures is over their names: changed contents pass.
     """
+
+    model_config = ConfigDict(ser_json_inf_nan="constants")
 
     status: Literal["running", "finished"]
     recipe: dict[str, Any]
@@ -50,7 +52,7 @@ def read_state(out: Path) -> RunState | None:
         return RunState.model_validate_json(path.read_bytes())
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
+        where = ".".join(map(str, first["loc"])) or "content"
         raise RecordError(
             f"{path}: not the state of a run ({where} {first['msg']}); move {out} away or use "
             "another --out"
@@ -88,5 +90,6 @@ def require_same_run(state: RunState, recipe: Recipe, pictures: PictureList, out
 
 def latest_checkpoint(work: Path) -> Path | None:
     """The newest whole checkpoint of a run; half-written ones are passed over."""
-    numbered = sorted(work.glob("iter_*.pth"), key=lambda p: int(p.stem.partition("_")[2]))
-    return next((path for path in reversed(numbered) if zipfile.is_zipfile(path)), None)
+    steps = {path.stem.removeprefix("iter_"): path for path in work.glob("iter_*.pth")}
+    newest_first = sorted((step for step in steps if step.isdigit()), key=int, reverse=True)
+    return next((steps[step] for step in newest_first if zipfile.is_zipfile(steps[step])), None)

@@ -205,6 +205,8 @@ def _train(plan: _Plan, state: RunState, reporter: Reporter) -> RunState:
     """Train to the end from the newest checkpoint, or from the start."""
     out, main = plan.request.out, rank() == 0
     newest = latest_checkpoint(plan.work) if main else None
+    if main and newest is None:
+        (out / "unreadable.txt").unlink(missing_ok=True)
     name = from_first_process(None if newest is None else newest.name)
     resumed = None if name is None else plan.work / name
     if resumed is not None:
@@ -212,7 +214,6 @@ def _train(plan: _Plan, state: RunState, reporter: Reporter) -> RunState:
     if main:
         if resumed is None:
             write_list(plan.pictures.names, out / "pictures.txt")
-            (out / "unreadable.txt").unlink(missing_ok=True)
         write_state(out, state)
     hooks = _make_hooks(plan, 0 if resumed is None else _step_of(resumed), reporter)
     stop = StopFlag()

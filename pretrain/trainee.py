@@ -137,7 +137,7 @@ class Trainee(BaseModel):  # type: ignore[misc]
 
 
 def step_of(model: nn.Module, data: Any, optim_wrapper: Any) -> dict[str, Tensor]:
-    """Forward, backward and update; nothing is updated where the criterion is not finite.
+    """Forward, backward and update; no parameter is where the criterion is not finite.
 
     Args:
         model: a Trainee, bare or inside DDP.

@@ -72,7 +72,8 @@ def regularise(
     else:
         gram = torch.bmm(by_slot.transpose(1, 2), by_slot)
         product = torch.bmm(by_slot, gram)
-    covariance_term = (gram.square().sum() - energy.square().sum()) * factor
+    # the difference of two sums: rounding may leave it just below 0
+    covariance_term = (gram.square().sum() - energy.square().sum()).clamp_min(0.0) * factor
     scale -= energy * (4.0 * factor)
     gradient = centred.mul_(scale).add_(product.transpose(0, 1), alpha=4.0 * factor)
     return variance_term, covariance_term, gradient

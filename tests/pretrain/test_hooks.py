@@ -441,6 +441,14 @@ def test_the_list_is_read_on_resume(tmp_path: Path) -> None:
     assert path.read_text() == "a.png\nb.png\nc.png\nd.png\n"
 
 
+def test_the_limit_holds_when_the_command_is_given_again(tmp_path: Path) -> None:
+    path = tmp_path / "unreadable.txt"
+    with pytest.raises(DataError):
+        unreadable(UnreadableHook(path, 0, Silent().warn), "a.png")
+    with pytest.raises(DataError, match="1 pictures cannot be read, 0 are allowed"):
+        unreadable(UnreadableHook(path, 0, Silent().warn), "a.png")
+
+
 # ---- StateHook
 
 

@@ -1,5 +1,6 @@
 import hashlib
 import json
+import os
 from collections import Counter
 from collections.abc import Sequence
 from io import BytesIO
@@ -15,6 +16,7 @@ from pretrain.pictures import (
     PictureList,
     check_sizes,
     list_pictures,
+    read_list,
     read_picture,
     take_subset,
     write_list,
@@ -308,7 +310,7 @@ def save_sizes(root: Path, sides: Sequence[int]) -> PictureList:
 def test_sizes_are_looked_at(tmp_path: Path) -> None:
     pictures = save_sizes(tmp_path, [20, 40, 60])
     check_sizes(pictures, 40, upscale=False)
-    with pytest.raises(DataError, match=r"41 px .*typically 40 px.*large_size=20.*upscale=true"):
+    with pytest.raises(DataError, match=r"41 px .*typically 40 px.*views.large_size.*upscale=true"):
         check_sizes(pictures, 41, upscale=False)
     check_sizes(pictures, 41, upscale=True)
 
@@ -340,3 +342,10 @@ def test_only_some_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_names_written_one_a_line(tmp_path: Path) -> None:
     write_list(["a/1.jpg", "b/ü.jpg"], tmp_path / "pictures.txt")
     assert (tmp_path / "pictures.txt").read_bytes() == "a/1.jpg\nb/ü.jpg\n".encode()
+
+
+def test_names_of_any_bytes_are_listed_and_read_back(tmp_path: Path) -> None:
+    names = [os.fsdecode(b"\xff.png"), "a\u2028b.png"]
+    write_list(names, tmp_path / "list.txt")
+    assert read_list(tmp_path / "list.txt") == set(names)
+    take_subset(PictureList(tmp_path, tuple(names)), 0.5)

@@ -186,3 +186,9 @@ def test_no_checkpoint(tmp_path: Path) -> None:
     (tmp_path / "last_checkpoint").write_text("iter_3.pth")
     (tmp_path / "iter_3.pth").write_bytes(b"PK\x03\x04 and no more")
     assert latest_checkpoint(tmp_path) is None
+
+
+def test_other_files_beside_the_checkpoints_are_passed_over(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(1)}, tmp_path / "iter_5.pth")
+    torch.save({"a": torch.zeros(1)}, tmp_path / "iter_9_copy.pth")
+    assert latest_checkpoint(tmp_path) == tmp_path / "iter_5.pth"
