@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pretrain.distributed import gather
-from pretrain.losses import VICRegLTerms
+from pretrain.losses import VICRegLTerms, used_features
 from pretrain.matching import (
     LARGE_VIEWS,
     location_distances,
@@ -159,17 +159,13 @@ class GlobalLocalLoss(nn.Module):
         Raises:
             ValueError: fewer than two views, a batch of one, or gamma above the number of cells.
         """
-        with_global, with_local = self.alpha > 0.0, self.alpha < 1.0 and bool(self.matching)
-        inputs = (list(embeddings) if with_global else []) + (list(maps) if with_local else [])
-        views = max(len(embeddings) if with_global else 0, len(maps) if with_local else 0)
-        if views < LARGE_VIEWS:
-            raise ValueError(f"the criterion compares views: {views} given, two are needed")
-        zero = inputs[0].new_zeros(())
+        embeddings, maps = used_features(self.alpha, self.matching, embeddings, maps)
+        zero = [*embeddings, *maps][0].new_zeros(())
         global_value = local_value = zero
-        if with_global:
+        if embeddings:
             for i, j, share in self._pairs(len(embeddings)):
                 global_value = global_value + share * self._compare(embeddings[i], embeddings[j])
-        if with_local:
+        if maps:
             for i, j, share in self._pairs(len(maps)):
                 local_value = local_value + share * self._local_terms(i, j, maps, locations)
         return VICRegLTerms(

@@ -71,6 +71,21 @@ class VICRegLTerms:
     total: Tensor
 
 
+def used_features(
+    alpha: float, matching: Sequence[str], embeddings: Sequence[Tensor], maps: Sequence[Tensor]
+) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+    """The embeddings and maps that a criterion uses; a branch of weight 0 has none.
+
+    Raises:
+        ValueError: fewer than two views of what is used.
+    """
+    used = embeddings if alpha > 0.0 else (), maps if alpha < 1.0 and matching else ()
+    views = max(len(features) for features in used)
+    if views < LARGE_VIEWS:
+        raise ValueError(f"the criterion compares views: {views} given, two are needed")
+    return used
+
+
 class _WithGradients(torch.autograd.Function):
     """A scalar whose gradients are known already."""
 
@@ -204,20 +219,17 @@ class VICRegLLoss(nn.Module):
             ValueError: fewer than two views, a batch of one over all processes, or gamma above the
                 number of cells.
         """
-        with_global, with_local = self.alpha > 0.0, self.alpha < 1.0 and bool(self.matching)
-        inputs = (list(embeddings) if with_global else []) + (list(maps) if with_local else [])
-        views = max(len(embeddings) if with_global else 0, len(maps) if with_local else 0)
-        if views < LARGE_VIEWS:
-            raise ValueError(f"the criterion compares views: {views} given, two are needed")
+        embeddings, maps = used_features(self.alpha, self.matching, embeddings, maps)
+        inputs = [*embeddings, *maps]
         with torch.no_grad():
             zeros = inputs[0].new_zeros(3)
             grads: list[Tensor] = []
             global_sums = local_sums = zeros
-            if with_global:
+            if embeddings:
                 ledger = self._global_terms([e.detach()[:, None, :] for e in embeddings])
                 global_sums = ledger.sums
                 grads += [grad[:, 0].mul_(self.alpha) for grad in ledger.grads]
-            if with_local:
+            if maps:
                 ledger = self._local_terms([m.detach() for m in maps], locations)
                 local_sums = ledger.sums
                 grads += [grad.mul_(1.0 - self.alpha) for grad in ledger.grads]

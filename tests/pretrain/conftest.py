@@ -1,6 +1,5 @@
 """Made-up pictures and a recipe small enough for seconds."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,17 +40,3 @@ def pictures(tmp_path: Path) -> Path:
             picture = Image.fromarray(noise).resize((80, 80), Image.Resampling.BICUBIC)
             picture.save(tmp_path / "data" / name / f"{k}.png")
     return tmp_path / "data"
-
-
-class Silent:
-    """A reporter that keeps warnings and calls back on every step."""
-
-    def __init__(self, on_step: Callable[[str, int], None] = lambda name, done: None) -> None:
-        self.warnings: list[str] = []
-        self.on_step = on_step
-
-    def stage(self, name: str, total: int) -> Callable[[int], None]:
-        return lambda done: self.on_step(name, done)
-
-    def warn(self, text: str) -> None:
-        self.warnings.append(text)

@@ -30,7 +30,8 @@ from pretrain.pictures import PictureList
 from pretrain.probe import ProbeData, ProbeScores
 from pretrain.recipe import Recipe
 from pretrain.trainee import DivergedError, Trainee, Watched
-from tests.pretrain.conftest import Silent, small_recipe
+from tests.pretrain.conftest import small_recipe
+from tests.reporter import Silent
 from vicregl_bench.errors import DataError
 
 

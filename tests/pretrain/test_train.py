@@ -19,7 +19,8 @@ from pretrain import train as module
 from pretrain.recipe import Recipe
 from pretrain.train import PretrainOutcome, PretrainRequest, latest_checkpoint, pretrain
 from pretrain.trainee import DivergedError, Trainee
-from tests.pretrain.conftest import SMALL, Silent, small_recipe
+from tests.pretrain.conftest import SMALL, small_recipe
+from tests.reporter import Silent
 from vicregl_bench.backbones.source import read_backbone
 from vicregl_bench.errors import ConfigError, DataError, RecordError, RunInterruptedError
 
@@ -161,7 +162,8 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import torch
-from tests.pretrain.conftest import Silent, small_recipe
+from tests.pretrain.conftest import small_recipe
+from tests.reporter import Silent
 from pretrain.train import PretrainRequest, pretrain
 
 def kill(name, done):

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.reporter import Silent
 from vicregl_bench.backbones.source import read_backbone
 from vicregl_bench.engine import stop as engine
 from vicregl_bench.errors import DataError, RunInterruptedError
@@ -28,20 +28,6 @@ SMALL = {
     "sweep.lrs": [0.1, 0.01],
     "sweep.seeds": 2,
 }
-
-
-class Silent:
-    """A reporter that keeps the warnings."""
-
-    def __init__(self, on_step: Callable[[str, int], None] = lambda name, done: None) -> None:
-        self.warnings: list[str] = []
-        self.on_step = on_step
-
-    def stage(self, name: str, total: int) -> Callable[[int], None]:
-        return lambda done: self.on_step(name, done)
-
-    def warn(self, text: str) -> None:
-        self.warnings.append(text)
 
 
 def request(root: Path, out: Path, task: str = "voc_linear", **changes: Any) -> RunRequest:
