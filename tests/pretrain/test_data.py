@@ -111,7 +111,7 @@ def test_an_unreadable_picture_is_replaced_by_the_next(pictures: Path) -> None:
 
 def test_nothing_left_to_read(tmp_path: Path) -> None:
     stream = ViewStream(PictureList(tmp_path, ("a.jpg", "b.jpg")), view_maker(), seed=0)
-    with pytest.raises(DataError, match="no picture can be read any more"):
+    with pytest.raises(DataError, match="2 pictures on end cannot be read"):
         stream[(0, 1)]
 
 
