@@ -2,7 +2,8 @@
 
 `backbone.pth` holds `state_dict` (torchvision's or timm's keys, nothing before them) and `card`.
 `released.pth` has the layout of VICRegL's full checkpoints: `epoch` and `model`, with DDP's
-`module.` before every key; ConvNeXts under their original names (Liu et al. 2022).
+`module.` before every key; ConvNeXts under their original names (Liu et al. 2022). Beside them it
+has the card, since the layout tells neither the method nor the normalisation.
 """
 
 import os
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from pretrain.augment import NORMALISATION
 from pretrain.model import Architecture, Branch, JointEmbedding
-from pretrain.recipe import Recipe
+from pretrain.recipe import Recipe, changed_settings, load_recipe
 from vicregl_bench.checkpoints.own import CARD_FORMAT
 
 MODEL_FORMAT = "vicregl-bench model 1"
@@ -43,6 +44,9 @@ def card_of(recipe: Recipe, epochs: float) -> dict[str, Any]:
     """The facts about a backbone that no tensor carries, as plain values."""
     mean, std = NORMALISATION[recipe.views.normalisation]
     criterion = recipe.criterion
+    planned = load_recipe(recipe.recipe.name).model_dump(mode="json")
+    changed = changed_settings(planned, recipe.model_dump(mode="json"))
+    settings = ", ".join(f"{key}={new}" for key, (_, new) in changed.items())
     return {
         "format": CARD_FORMAT,
         "method": recipe.method,
@@ -55,6 +59,7 @@ def card_of(recipe: Recipe, epochs: float) -> dict[str, Any]:
         "note": (
             f"{epochs:g} epochs, alpha {criterion.alpha:g}, preset {criterion.preset}, "
             f"views of {recipe.views.large_size} px"
+            + (f"; changed: {settings}" if settings else "")
         ),
     }
 
@@ -79,7 +84,7 @@ def released_checkpoint(branch: Branch, recipe: Recipe, epochs: float) -> dict[s
     for name, head in (("projector", branch.expander), ("maps_projector", branch.projector)):
         if head is not None:
             state |= {f"module.{name}.{key}": value for key, value in head.state_dict().items()}
-    return {"epoch": int(epochs), "model": _plain(state)}
+    return {"epoch": int(epochs), "model": _plain(state), "card": card_of(recipe, epochs)}
 
 
 def save_atomic(content: Any, path: Path) -> None:

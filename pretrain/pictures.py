@@ -91,6 +91,8 @@ def list_pictures(root: Path) -> PictureList:
     Raises:
         DataError: no such folder, or no picture in it.
     """
+    if root.is_file():
+        raise DataError(f"{root}: is a file; give a folder of pictures or of class folders")
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; give a folder of pictures or of class folders")
     found = sorted(
@@ -101,6 +103,11 @@ def list_pictures(root: Path) -> PictureList:
     if not found:
         kinds = " ".join(sorted(SUFFIXES))
         raise DataError(f"{root}: no picture in this folder or below it (looked for {kinds})")
+    splits = {name.partition("/")[0] for name in found} & {"train", "val", "test"}
+    if len(splits) > 1:
+        raise DataError(
+            f"{root}: holds {' and '.join(sorted(splits))}, which are no classes; give one of them"
+        )
     return PictureList(root, tuple(found))
 
 

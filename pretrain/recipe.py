@@ -263,11 +263,19 @@ def _check(recipe: Recipe) -> None:
         )
 
 
-def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """Settings in which two recipes (as dicts) would train differently, for people."""
+def changed_settings(
+    before: Mapping[str, Any], after: Mapping[str, Any]
+) -> dict[str, tuple[Any, Any]]:
+    """Settings, with both values, in which two recipes (as dicts) would train differently."""
     old, new = flatten(before), flatten(after)
-    return [
-        f"{key}: {old.get(key)} before, {new.get(key)} now"
+    return {
+        key: (old.get(key), new.get(key))
         for key in sorted(old.keys() | new.keys())
         if old.get(key) != new.get(key) and not key.startswith(UNTOUCHED_BY_RESUME)
-    ]
+    }
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """The same for people."""
+    changed = changed_settings(before, after)
+    return [f"{key}: {old} before, {new} now" for key, (old, new) in changed.items()]

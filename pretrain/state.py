@@ -24,7 +24,7 @@ class RunState(BaseModel):
 
     model_config = ConfigDict(ser_json_inf_nan="constants")
 
-    status: Literal["running", "finished"]
+    status: Literal["running", "stopped", "diverged", "finished"]
     recipe: dict[str, Any]
     pictures: int
     pictures_sha256: str

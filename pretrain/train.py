@@ -33,7 +33,7 @@ from pretrain.hooks import (
 from pretrain.launch import join_processes
 from pretrain.optim import build_optimizer
 from pretrain.pictures import PictureList, check_sizes, list_pictures, take_subset, write_list
-from pretrain.probe import read_probe
+from pretrain.probe import ProbeData, read_probe
 from pretrain.recipe import Recipe
 from pretrain.state import RunState, latest_checkpoint, read_state, require_same_run, write_state
 from pretrain.trainee import DivergedError, Trainee, step_of
@@ -43,7 +43,16 @@ from vicregl_bench.engine.runner import DeviceRunner
 from vicregl_bench.engine.stop import StopFlag, StoppableCheckpointHook
 from vicregl_bench.errors import ConfigError, DataError, RecordError, RunInterruptedError
 
-_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
+_DISK_ERRORS = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOTDIR,
+    errno.EEXIST,
+    errno.ENOENT,
+}
 
 
 @dataclass(frozen=True)
@@ -107,6 +116,7 @@ class _Plan:
     device: torch.device
     pictures: PictureList
     steps_per_epoch: int
+    probe: ProbeData | None
 
     @property
     def recipe(self) -> Recipe:
@@ -151,8 +161,8 @@ def pretrain(request: PretrainRequest, reporter: Reporter) -> PretrainOutcome:
     except OSError as error:
         if error.errno in _DISK_ERRORS:
             raise RecordError(
-                f"cannot write to {request.out}: {error.strerror}; the last whole state is kept: "
-                "make room and give the same command again"
+                f"--out {request.out} cannot be written: {error.strerror}; what is there is kept: "
+                "make room, or give a folder that can be written, and the same command again"
             ) from error
         raise
 
@@ -174,18 +184,23 @@ def _make_plan(request: PretrainRequest) -> _Plan:
     if len(pictures.names) < batch:
         raise DataError(
             f"{request.data}: {len(pictures.names)} pictures do not fill a batch of {batch}: "
-            f"use --set schedule.batch_size={max(2, len(pictures.names) // 2)}"
+            f"use --set schedule.batch_size={max(2, len(pictures.names))} or less"
         )
     check_sizes(pictures, recipe.views.largest, upscale=recipe.data.upscale)
-    return _Plan(request, device, pictures, len(pictures.names) // (batch // parts))
+    probe = None
+    if request.probe is not None:
+        probe = read_probe(request.probe, recipe.run.probe_pictures)
+    return _Plan(request, device, pictures, len(pictures.names) // (batch // parts), probe)
 
 
 def _resume_or_train(plan: _Plan, reporter: Reporter) -> PretrainOutcome:
     out = plan.request.out
     state = read_state(out)
-    if state is not None:
+    if state is not None and (state.steps or latest_checkpoint(plan.work)):
         require_same_run(state, plan.recipe, plan.pictures, out)
         if state.status == "finished" and (out / "backbone.pth").exists():
+            if plan.probe is not None and state.probe_end is None:
+                reporter.warn("the run had no --probe; a finished run is not probed any more")
             return PretrainOutcome(out, state, skipped=True)
     begun = RunState(
         status="running",
@@ -222,15 +237,18 @@ def _train(plan: _Plan, state: RunState, reporter: Reporter) -> RunState:
             runner = _build_runner(plan, stop, hooks, resumed)
             runner.train()
     except RunInterruptedError:
+        _note(plan, state, hooks, "stopped")
         raise RunInterruptedError(
             f"stopped; {out} keeps the state, the same command goes on"
         ) from None
     except DivergedError as error:
+        _note(plan, state, hooks, "diverged")
         kept = latest_checkpoint(plan.work)
         raise DivergedError(
             f"step {runner.iter + 1}: the criterion or the weights are not finite ({error}); "
             + (f"the last good state is {kept}; " if kept else "")
-            + "begin again elsewhere with a smaller optimizer.base_lr, or with run.precision=fp32"
+            + "begin again in another --out with a smaller optimizer.base_lr"
+            + ("" if plan.recipe.run.precision == "fp32" else ", or with run.precision=fp32")
         ) from None
     probe = hooks.probe
     finished = state.model_copy(
@@ -248,6 +266,13 @@ def _train(plan: _Plan, state: RunState, reporter: Reporter) -> RunState:
         export(network, runner.optim_wrapper.state_dict(), plan.recipe, plan.total, out)
         write_state(out, finished)
     return finished
+
+
+def _note(plan: _Plan, state: RunState, hooks: "_Hooks", status: str) -> None:
+    """Say in run.json how far the run came."""
+    if rank() == 0:
+        reached = {"status": status, "wall_s": round(hooks.state.wall_s, 2), "last": hooks.log.last}
+        write_state(plan.request.out, state.model_copy(update=reached))
 
 
 def _step_of(checkpoint: Path) -> int:
@@ -274,9 +299,8 @@ def _make_hooks(plan: _Plan, begun_at: int, reporter: Reporter) -> _Hooks:
     recipe, request = plan.recipe, plan.request
     log = Log(request.out / "log.csv", LOG_COLUMNS, begun_at) if rank() == 0 else None
     probe = None
-    if request.probe is not None:
-        data = read_probe(request.probe, recipe.run.probe_pictures)
-        probe = ProbeHook(recipe, data, log, reporter)
+    if plan.probe is not None:
+        probe = ProbeHook(recipe, plan.probe, log, reporter)
     return _Hooks(
         RateHook(recipe, plan.steps_per_epoch),
         LogHook(recipe, log, reporter, plan.steps_per_epoch),

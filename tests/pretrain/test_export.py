@@ -69,7 +69,9 @@ def test_card() -> None:
         "source": "recipe resnet50_released: facebookresearch/VICRegL, README and "
         "main_vicregl.py (values only)",
         "channel_order": "rgb",
-        "note": "300 epochs, alpha 0.9, preset released, views of 224 px",
+        "note": (
+            "300 epochs, alpha 0.9, preset released, views of 224 px; changed: criterion.alpha=0.9"
+        ),
     }
 
 
@@ -117,7 +119,7 @@ def test_released_resnet() -> None:
     recipe = small_recipe()
     made = branch(recipe)
     checkpoint = released_checkpoint(made, recipe, 2.0)
-    assert checkpoint["epoch"] == 2 and set(checkpoint) == {"epoch", "model"}
+    assert checkpoint["epoch"] == 2 and set(checkpoint) == {"epoch", "model", "card"}
     expected = {}
     for name, part in (
         ("backbone", made.backbone),
@@ -174,7 +176,7 @@ def test_released_file_is_read_as_vicregls(tmp_path: Path, alpha: float) -> None
     made = branch(recipe)
     save_atomic(released_checkpoint(made, recipe, 2.0), tmp_path / "released.pth")
     loaded = load_checkpoint(tmp_path / "released.pth", resnet_targets())
-    assert (loaded.method, loaded.detected, loaded.arch) == ("vicregl", "vicregl", "resnet18")
+    assert (loaded.method, loaded.detected, loaded.arch) == ("vicregl", "own", "resnet18")
     ours = made.backbone.state_dict()
     assert loaded.state_dict.keys() == ours.keys()
     assert all(torch.equal(v, ours[key]) for key, v in loaded.state_dict.items())

@@ -147,6 +147,8 @@ def test_a_stopped_run_goes_on_to_the_same_weights(pictures: Path, tmp_path: Pat
 
     with pytest.raises(RunInterruptedError, match="the same command goes on"):
         run(pictures, tmp_path / "stopped", reporter=Silent(stop))
+    state = json.loads((tmp_path / "stopped" / "run.json").read_text())
+    assert state["status"] == "stopped" and state["last"]["step"] == 5
     assert latest_checkpoint(tmp_path / "stopped" / "work") is not None
     reporter = Silent()
     run(pictures, tmp_path / "stopped", reporter=reporter)
@@ -268,6 +270,39 @@ def test_another_recipe_or_other_pictures_are_refused(pictures: Path, tmp_path: 
         run(pictures, tmp_path / "run")
 
 
+def test_a_folder_without_a_step_is_free(pictures: Path, tmp_path: Path) -> None:
+    for k in (3, 4):
+        (pictures / "a" / f"{k}.png").write_bytes(b"no picture")
+    with pytest.raises(DataError, match="pictures cannot be read, 0 are allowed"):
+        run(pictures, tmp_path / "run")
+    for k in (3, 4):
+        (pictures / "a" / f"{k}.png").unlink()
+    assert run(pictures, tmp_path / "run").state.pictures == 18
+
+
+def test_train_and_val_are_no_classes(pictures: Path, tmp_path: Path) -> None:
+    (pictures / "a").rename(pictures / "train")
+    (pictures / "b").rename(pictures / "val")
+    with pytest.raises(DataError, match="holds train and val, which are no classes"):
+        run(pictures, tmp_path / "run")
+
+
+def test_out_that_is_a_file(pictures: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("")
+    with pytest.raises(RecordError, match=r"--out .* cannot be written: File exists"):
+        run(pictures, tmp_path / "run")
+
+
+def test_other_methods_are_not_taken_for_vicregl(pictures: Path, tmp_path: Path) -> None:
+    recipe = small_recipe(criterion__name="simclr", views__normalisation="released")
+    outcome = run(pictures, tmp_path / "run", recipe)
+    for name in ("backbone.pth", "released.pth", "model.pth"):
+        source = read_backbone(str(outcome.out / name))
+        assert source.card.method == "simclr_l" and source.name == f"run/{name}"
+        assert source.card.std[0] == pytest.approx(255 * 0.228)
+        assert "criterion.name=simclr" in source.card.note
+
+
 def test_intervals_may_change_on_resume(pictures: Path, tmp_path: Path) -> None:
     run(pictures, tmp_path / "run")
     assert run(pictures, tmp_path / "run", small_recipe(run__log_every=7)).skipped
@@ -373,7 +408,7 @@ def test_a_full_disk_keeps_the_last_state(
         original(self, obj, filepath)
 
     monkeypatch.setattr(LocalBackend, "put", full)
-    with pytest.raises(RecordError, match="No space left on device; the last whole state is kept"):
+    with pytest.raises(RecordError, match="No space left on device; what is there is kept"):
         run(pictures, tmp_path / "run")
     monkeypatch.undo()
     torch.set_num_threads(1)

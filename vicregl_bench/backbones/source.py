@@ -23,7 +23,7 @@ RANDOM_PREFIX = "random:"
 class BackboneSource:
     """Weights with everything needed to build and describe their backbone."""
 
-    name: str  # file name, or random:ARCH
+    name: str  # file name (with its folder where it is generic), or random:ARCH
     arch: str
     card: Card
     state_dict: Mapping[str, Tensor]
@@ -82,7 +82,7 @@ def read_backbone(
             f"pass --arch {twins[0]} if the weights are of that kind",
         )
     return BackboneSource(
-        name=Path(ckpt).name,
+        name=_display_name(Path(ckpt)),
         arch=checkpoint.arch,
         card=checkpoint.card,
         state_dict=checkpoint.state_dict,
@@ -91,6 +91,12 @@ def read_backbone(
         coverage=checkpoint.coverage.to_dict(),
         notes=notes,
     )
+
+
+def _display_name(path: Path) -> str:
+    """The file's name; with its folder's where the name alone tells nothing."""
+    generic = path.stem in ("backbone", "model", "released", "checkpoint")
+    return f"{path.resolve().parent.name}/{path.name}" if generic else path.name
 
 
 def _random_backbone(named: str, arch: str | None, seed: int) -> BackboneSource:

@@ -2,7 +2,8 @@
 
 Files: `backbone.pth` holds `card` and `state_dict` (torchvision's or timm's keys, no prefix);
 `model.pth` the same with `first.backbone.` before the keys, and beside it `first.expander.`,
-`first.projector.` and, of branches with weights of their own, `second.`.
+`first.projector.` and, of branches with weights of their own, `second.`; `released.pth` the layout
+of VICRegL's full checkpoints.
 """
 
 from collections.abc import Mapping
@@ -60,6 +61,6 @@ READER = Reader(
         note="Method, architecture and normalisation are read from the file.",
     ),
     recognises=_recognises,
-    prefer_prefixes=("state_dict.first.backbone.",),
+    prefer_prefixes=("state_dict.first.backbone.", "model.module.backbone."),
     read_card=_read_card,
 )

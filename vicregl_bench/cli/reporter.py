@@ -72,9 +72,11 @@ class _Lines:
 
     def __call__(self, done: int) -> None:
         now = time.monotonic()
-        if self.first is None:  # a resumed stage does not begin at nought
-            self.first, self.begin = done - 1, self.begin if done <= 1 else now
-        begun = done - self.first == 1
+        if self.first is None and done > 1:  # resumed: nothing is known of its pace yet
+            self.first, self.begin = done, now
+            return
+        self.first = self.first or 0
+        begun = done == 1
         if now - self.last < _LINE_EVERY_S and not begun and done < self.total:
             return
         self.last = now
