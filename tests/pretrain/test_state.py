@@ -108,7 +108,7 @@ def test_a_missing_field_is_named(tmp_path: Path, field: str) -> None:
 def test_an_unknown_status_is_refused(tmp_path: Path) -> None:
     content = state_of().model_dump(mode="json") | {"status": "paused"}
     (tmp_path / STATE_FILE).write_text(json.dumps(content))
-    with pytest.raises(RecordError, match="status Input should be 'running' or 'finished'"):
+    with pytest.raises(RecordError, match="status Input should be 'running', 'stopped'"):
         read_state(tmp_path)
 
 
