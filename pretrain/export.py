@@ -7,7 +7,6 @@ has the card, since the layout tells neither the method nor the normalisation.
 """
 
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,9 @@ from mmengine.utils import apply_to
 from torch import Tensor
 
 from pretrain.augment import NORMALISATION
-from pretrain.model import Architecture, Branch, JointEmbedding
+from pretrain.model import Branch, JointEmbedding, find_backbone
 from pretrain.recipe import Recipe, changed_settings, load_recipe
+from vicregl_bench.checkpoints.convert import convert_state
 from vicregl_bench.checkpoints.own import CARD_FORMAT
 
 MODEL_FORMAT = "vicregl-bench model 1"
@@ -29,15 +29,6 @@ _TITLES = {
     "simclr_l": "SimCLR-L",
     "barlow_twins": "Barlow Twins",
 }
-_TO_ORIGINAL = (
-    (r"^stem\.", "downsample_layers.0."),
-    (r"^stages\.(\d+)\.downsample\.", r"downsample_layers.\1."),
-    (r"^stages\.(\d+)\.blocks\.", r"stages.\1."),
-    (r"\.conv_dw\.", ".dwconv."),
-    (r"\.mlp\.fc1\.", ".pwconv1."),
-    (r"\.mlp\.fc2\.", ".pwconv2."),
-    (r"^head\.norm\.", "norm."),
-)
 
 
 def card_of(recipe: Recipe, epochs: float) -> dict[str, Any]:
@@ -51,11 +42,13 @@ def card_of(recipe: Recipe, epochs: float) -> dict[str, Any]:
         "format": CARD_FORMAT,
         "method": recipe.method,
         "title": _TITLES[recipe.method],
-        "arch": recipe.model.backbone,
+        "arch": find_backbone(recipe.model.backbone).name,
         "source": f"recipe {recipe.recipe.name}: {recipe.recipe.source}",
         "mean": [255.0 * value for value in mean],
         "std": [255.0 * value for value in std],
         "channel_order": "rgb",
+        # weights trained with LARS have other norms (VICReg, appendix B.3)
+        "detection_preset": "lars" if recipe.optimizer.type == "LARS" else "moco",
         "note": (
             f"{epochs:g} epochs, alpha {criterion.alpha:g}, preset {criterion.preset}, "
             f"views of {recipe.views.large_size} px"
@@ -75,12 +68,9 @@ def backbone_checkpoint(branch: Branch, recipe: Recipe, epochs: float) -> dict[s
 
 def released_checkpoint(branch: Branch, recipe: Recipe, epochs: float) -> dict[str, Any]:
     """Content of released.pth: `epoch`, and `model` with the keys of the released training code."""
-    convnext = Architecture.parse(recipe.model.backbone).family.startswith("convnext")
-    state: dict[str, Tensor] = {}
-    for key, value in branch.backbone.state_dict().items():
-        for pattern, name in _TO_ORIGINAL if convnext else ():
-            key = re.sub(pattern, name, key)
-        state[f"module.backbone.{key}"] = value
+    family = find_backbone(recipe.model.backbone).family
+    named = convert_state(branch.backbone.state_dict(), family, "released")
+    state = {f"module.backbone.{key}": value for key, value in named.items()}
     for name, head in (("projector", branch.expander), ("maps_projector", branch.projector)):
         if head is not None:
             state |= {f"module.{name}.{key}": value for key, value in head.state_dict().items()}

@@ -12,61 +12,35 @@ and the distance between two views of one branch do not see it).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from vicregl_bench.backbones.contract import Architecture
+from vicregl_bench.backbones.convnext import NO_LAYER_SCALE, build_convnext
+from vicregl_bench.backbones.resnet import torchvision_resnet
+from vicregl_bench.backbones.zoo import find_architecture
 from vicregl_bench.errors import ConfigError
 
 Norm = Literal["batch", "layer"]
 
-_RESNETS: dict[str, tuple[str, tuple[int, int, int, int]]] = {
-    "resnet18": ("BasicBlock", (2, 2, 2, 2)),
-    "resnet34": ("BasicBlock", (3, 4, 6, 3)),
-    "resnet50": ("Bottleneck", (3, 4, 6, 3)),
-    "resnet101": ("Bottleneck", (3, 4, 23, 3)),
-    "resnet200": ("Bottleneck", (3, 24, 36, 3)),
-}
-_CONVNEXTS: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
-    "convnext_tiny": ((3, 3, 9, 3), (96, 192, 384, 768)),
-    "convnext_small": ((3, 3, 27, 3), (96, 192, 384, 768)),
-    "convnext_base": ((3, 3, 27, 3), (128, 256, 512, 1024)),
-    "convnext_xlarge": ((3, 3, 27, 3), (256, 512, 1024, 2048)),
-}
+_CONVNEXT = "convnext"
 
 
-@dataclass(frozen=True)
-class Architecture:
-    """A backbone's name taken apart.
+def find_backbone(name: str) -> Architecture:
+    """Facts about a backbone by its name in a recipe.
 
-    `resnet50`, `resnet50x2` (every convolution twice as wide, features 4096), `resnet50x2_narrow`
-    (only inside the bottlenecks, features 2048), `convnext_small`.
+    ConvNeXts are without LayerScale whether or not their name says so.
+
+    Raises:
+        ConfigError: no such architecture, or none that is pretrained here.
     """
-
-    family: str
-    width: int = 1
-    narrow: bool = False
-
-    @classmethod
-    def parse(cls, name: str) -> "Architecture":
-        """Take a name apart.
-
-        Raises:
-            ConfigError: no such architecture.
-        """
-        stem, _, suffix = name.partition("_narrow")
-        family, _, width = stem.partition("x") if stem.startswith("resnet") else (stem, "", "")
-        known = family in _RESNETS or family in _CONVNEXTS
-        sound = width in ("", "2", "4") and not suffix and (not name.endswith("_narrow") or width)
-        basic = family in ("resnet18", "resnet34") and width
-        if not known or not sound or basic:
-            names = ", ".join([*_RESNETS, *_CONVNEXTS])
-            raise ConfigError(
-                f"unknown backbone {name!r}: use {names}; from resnet50 on also x2, x4, x2_narrow "
-                "and x4_narrow"
-            )
-        return cls(family, int(width or 1), name.endswith("_narrow"))
+    plain = name.startswith(_CONVNEXT) and not name.endswith(NO_LAYER_SCALE)
+    found = find_architecture(name + NO_LAYER_SCALE if plain else name)
+    if found.family not in ("resnet", _CONVNEXT) or found.name.endswith("_v1"):
+        raise ConfigError(f"{name!r} is not pretrained here: use a ResNet (v1.5) or a ConvNeXt")
+    return found
 
 
 class _ResNet(nn.Module):
@@ -74,27 +48,8 @@ class _ResNet(nn.Module):
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
-        from torchvision.models import resnet
-
-        block_name, layers = _RESNETS[architecture.family]
-        block = getattr(resnet, block_name)
-        widen = 1 if architecture.narrow else architecture.width
-
-        class Widened(resnet.ResNet):  # type: ignore[misc]
-            """Every convolution `widen` times as wide."""
-
-            def _make_layer(self, block: Any, planes: int, *rest: Any, **more: Any) -> nn.Module:
-                if planes == 64 and widen > 1:
-                    self.inplanes = 64 * widen
-                    self.conv1 = nn.Conv2d(3, self.inplanes, 7, stride=2, padding=3, bias=False)
-                    self.bn1 = nn.BatchNorm2d(self.inplanes)
-                made: nn.Module = super()._make_layer(block, planes * widen, *rest, **more)
-                return made
-
-        narrow = architecture.width if architecture.narrow else 1
-        built = Widened(block, list(layers), num_classes=1, width_per_group=64 * narrow)
-        self.out_channels = 512 * widen * block.expansion
-        for name, module in built.named_children():
+        self.out_channels = architecture.widths[-1]
+        for name, module in torchvision_resnet(architecture.name).named_children():
             if name not in ("avgpool", "fc"):
                 self.add_module(name, module)
 
@@ -109,12 +64,12 @@ class _ConvNeXt(nn.Module):
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
-        from timm.models.convnext import ConvNeXt
-
-        depths, dims = _CONVNEXTS[architecture.family]
-        built = ConvNeXt(depths=depths, dims=dims, num_classes=0, ls_init_value=None)
-        self.out_channels = dims[-1]
-        self.stem, self.stages, self.head = built.stem, built.stages, built.head
+        self.out_channels = architecture.widths[-1]
+        self.stem: nn.Module
+        self.stages: nn.Module
+        self.head: nn.Module
+        for name, module in build_convnext(architecture.name).named_children():
+            self.add_module(name, module)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         maps = self.stages(self.stem(x))
@@ -125,7 +80,7 @@ def build_backbone(name: str) -> nn.Module:
     """A freshly initialised backbone.
 
     Args:
-        name: see `Architecture`.
+        name: see `find_backbone`.
 
     Returns:
         A module with `out_channels` (C), whose state dict has torchvision's keys (ResNets, without
@@ -135,10 +90,8 @@ def build_backbone(name: str) -> nn.Module:
     Raises:
         ConfigError: no such architecture.
     """
-    architecture = Architecture.parse(name)
-    if architecture.family in _CONVNEXTS:
-        return _ConvNeXt(architecture)
-    return _ResNet(architecture)
+    architecture = find_backbone(name)
+    return (_ConvNeXt if architecture.family == _CONVNEXT else _ResNet)(architecture)
 
 
 def map_side(name: str, size: int) -> int:
@@ -148,7 +101,7 @@ def map_side(name: str, size: int) -> int:
         name: of the backbone.
         size: side of the view, in pixels.
     """
-    if Architecture.parse(name).family in _CONVNEXTS:
+    if find_backbone(name).family == _CONVNEXT:
         return size // 32  # patches and downsampling drop what does not fill them
     for _ in range(5):
         size = -(-size // 2)  # padded convolutions of stride 2 round up

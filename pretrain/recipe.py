@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from pretrain.augment import NORMALISATION, PIPELINES
-from pretrain.model import Architecture, map_side
+from pretrain.model import find_backbone, map_side
 from vicregl_bench.engine.settings import Section, build_settings, flatten, require_known
 from vicregl_bench.errors import ConfigError
 
@@ -237,7 +237,7 @@ def _check(recipe: Recipe) -> None:
     criterion = recipe.criterion
     for name in (recipe.model.backbone, recipe.model.second_backbone):
         if name is not None:
-            Architecture.parse(name)
+            find_backbone(name)
     if criterion.name == "barlow_twins" and criterion.with_local:
         raise ConfigError("barlow_twins is a global criterion: --set criterion.alpha=1")
     sides = recipe.map_sides()

@@ -5,6 +5,9 @@ from pathlib import Path
 import pytest
 
 from vicregl_bench.data import make_voc
+from vicregl_bench.engine.mmcv_ext import install_mmcv_ext
+
+install_mmcv_ext()  # before any test module imports mmseg, and with it mmdet
 
 SHARED = Path(__file__).parents[2] / "shared"
 

@@ -5,10 +5,12 @@ from mmseg.models.backbones import ResNet
 
 from vicregl_bench.backbones.resnet import (
     ARCHS,
+    SPECS,
+    build_res5,
     build_resnet,
     random_resnet_state,
     resnet_options,
-    resnet_targets,
+    resnet_shapes,
 )
 from vicregl_bench.errors import ConfigError
 
@@ -68,7 +70,7 @@ def test_equals_mmseg(
 ) -> None:
     style = "caffe" if arch.endswith("_v1") else "pytorch"
     peer = ResNet(
-        depth=ARCHS[arch].depth,
+        depth=SPECS[arch].depth,
         strides=strides,
         dilations=dilations,
         style=style,
@@ -99,9 +101,53 @@ def test_stride_placement_matters() -> None:
 
 @pytest.mark.parametrize("arch", ARCH_NAMES)
 def test_targets_are_what_the_backbone_holds(arch: str) -> None:
-    backbone = build_resnet(arch)
+    with torch.device("meta"):
+        backbone = build_resnet(arch)
     shapes = {k: tuple(v.shape) for k, v in backbone.state_dict().items()}
-    assert resnet_targets()[arch] == shapes
+    assert resnet_shapes(arch) == shapes
+    last = [
+        v.shape[0] for k, v in backbone.state_dict().items() if v.ndim and k.startswith("layer4.")
+    ]
+    assert backbone.arch.widths[3] == max(last)
+
+
+@pytest.mark.parametrize(
+    ("arch", "peer"),
+    [("resnet152", "resnet152"), ("resnet50x2_narrow", "wide_resnet50_2")],
+)
+def test_deep_and_wide_equal_torchvision(arch: str, peer: str) -> None:
+    theirs = getattr(torchvision.models, peer)()
+    state = {k: v for k, v in theirs.state_dict().items() if not k.startswith("fc.")}
+    ours = build_resnet(arch)
+    ours.load_state_dict(state, strict=True)
+    images = torch.randn(1, 3, 64, 64)
+    theirs.fc = torch.nn.Identity()
+    with torch.no_grad():
+        wanted = theirs.eval()(images)
+        got = ours.eval().pooled(images)
+    torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-5 * float(wanted.abs().max()))
+
+
+def test_x2_is_twice_as_wide_everywhere() -> None:
+    with torch.device("meta"):
+        wide, plain = build_resnet("resnet50x2"), build_resnet("resnet50")
+    for key, value in plain.state_dict().items():
+        sides = [2 * side if side != 3 else side for side in value.shape[:2]]
+        assert list(wide.state_dict()[key].shape[:2]) == sides, key
+
+
+def test_c4_split_is_the_whole_backbone() -> None:
+    whole = built("resnet50x0.25", 32)
+    state = whole.state_dict()
+    trunk, res5 = build_resnet("resnet50x0.25", stages=3), build_res5("resnet50x0.25")
+    trunk.load_state_dict({k: v for k, v in state.items() if not k.startswith("layer4.")})
+    res5.load_state_dict(whole.get_submodule("layer4").state_dict())
+    images = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        maps = trunk.eval()(images)
+        assert [m.shape[1] for m in maps] == list(trunk.arch.widths[:3])
+        torch.testing.assert_close(res5.eval()(maps[-1]), whole(images)[-1])
+    assert build_res5("resnet50x0.25", dilated=True)(maps[-1]).shape[-1] == 4
 
 
 def test_random_weights_follow_the_seed_and_leave_the_generator_alone() -> None:

@@ -4,35 +4,20 @@ import io
 import os
 import pickle
 import random
+import zipfile
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
-from vicregl_bench.checkpoints import file_sha256, read_file
+from tests.checkpoints.hostile import Payload, error_of, save_arrays, save_object
+from vicregl_bench.checkpoints import file_sha256, find_containers, read_file
 from vicregl_bench.errors import CheckpointError
-
-
-class Payload:
-    """Unpickling writes a file: the trace that code in a checkpoint was run."""
-
-    def __init__(self, trace: Path) -> None:
-        self.trace = trace
-
-    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
-        return (Path.write_text, (self.trace, "executed"))
-
-
-def error_of(path: Path, **options: bool) -> str:
-    with pytest.raises(CheckpointError) as caught:
-        read_file(path, **options)
-    message = str(caught.value)
-    assert message.startswith(f"{path}: ")
-    assert "\n" not in message
-    return message
 
 
 @pytest.mark.parametrize("is_zip", [True, False])
@@ -77,7 +62,7 @@ def test_the_allow_list_is_left_as_it_was(tmp_path: Path) -> None:
 def test_foreign_global_is_refused_by_name_and_not_run(tmp_path: Path, is_zip: bool) -> None:
     trace = tmp_path / "trace"
     path = tmp_path / "evil.pth"
-    entries = {"w": torch.ones(2), "x": Payload(trace)}
+    entries = {"w": torch.ones(2), "x": Payload(trace, "Path.write_text")}
     torch.save(entries, path, _use_new_zipfile_serialization=is_zip)
     message = error_of(path)
     assert "pathlib" in message
@@ -97,7 +82,7 @@ def test_every_foreign_global_of_a_zip_is_named(tmp_path: Path) -> None:
 def test_plain_pickle_is_refused_by_name_and_not_run(tmp_path: Path, protocol: int) -> None:
     trace = tmp_path / "trace"
     path = tmp_path / "evil.pkl"
-    path.write_bytes(pickle.dumps({"x": Payload(trace)}, protocol=protocol))
+    path.write_bytes(pickle.dumps({"x": Payload(trace, "Path.write_text")}, protocol=protocol))
     message = error_of(path)
     assert "pathlib" in message
     assert not trace.exists()
@@ -167,7 +152,6 @@ def test_empty_file(tmp_path: Path) -> None:
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "Git LFS"),
         (b"\x89PNG\r\n\x1a\n" + bytes(60), "PNG"),
         (b"\xff\xd8\xff\xe0" + bytes(60), "JPEG"),
-        ((2).to_bytes(8, "little") + b"{}", "safetensors"),
         (b"\x01\x02\x03\xff" * 30, "unknown kind"),
     ],
 )
@@ -195,8 +179,34 @@ def test_truncated_legacy_file(tmp_path: Path, size: int) -> None:
 
 
 def test_other_zip_archives(tmp_path: Path) -> None:
-    np.savez(tmp_path / "f.npz", a=np.ones(2))
-    assert "torch.save did not write it" in error_of(tmp_path / "f.npz")
+    with zipfile.ZipFile(tmp_path / "f.zip", "w") as archive:
+        archive.writestr("notes.txt", "text")
+    assert "torch.save did not write it" in error_of(tmp_path / "f.zip")
+    with zipfile.ZipFile(tmp_path / "f.zip", "w"):
+        pass
+    assert "torch.save did not write it" in error_of(tmp_path / "f.zip")
+
+
+def test_kind_is_told_by_content(tmp_path: Path) -> None:
+    """Every kind is read under every other's name."""
+    tensor, array = torch.ones(2), np.ones(2, np.float32)
+    written: dict[str, Callable[[Path], Any]] = {
+        "zip": lambda path: torch.save({"w": tensor}, path),
+        "legacy": lambda path: torch.save(
+            {"w": tensor}, path, _use_new_zipfile_serialization=False
+        ),
+        "safetensors": lambda path: save_file({"w": tensor}, path),
+        "pickle": lambda path: path.write_bytes(pickle.dumps({"w": array}, 2)),
+        "old pickle": lambda path: path.write_bytes(pickle.dumps({"w": array}, 0)),
+        "npy": lambda path: save_object(path, {"w": array}),
+        "npz": lambda path: save_arrays(path, w=array),
+    }
+    for kind, write in written.items():
+        for suffix in (".pth", ".pkl", ".npy", ".npz", ".safetensors", ""):
+            path = tmp_path / f"{kind}{suffix}"
+            write(path)
+            (found,) = find_containers(read_file(path)).containers
+            assert (found.name, found.tensors["w"].tolist()) == ("", [1, 1]), path.name
 
 
 def test_sha256_is_that_of_the_bytes(tmp_path: Path) -> None:

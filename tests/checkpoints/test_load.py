@@ -153,11 +153,13 @@ def test_foreign_object_needs_trust(
     assert load_checkpoint(path, targets, trust_pickle=True).arch == "resnet18"
 
 
-@pytest.mark.parametrize(("option", "known"), [("arch", "resnet50_v1"), ("method", "torchvision")])
-def test_unknown_names_list_the_known(
+@pytest.mark.parametrize(
+    ("option", "known"), [("arch", "ls architectures"), ("method", "torchvision")]
+)
+def test_unknown_names_say_what_is_known(
     tmp_path: Path, targets: dict[str, Shapes], option: str, known: str
 ) -> None:
-    with pytest.raises(CheckpointError, match=f"unknown .*'nope'; known: .*{known}"):
+    with pytest.raises(CheckpointError, match=f"unknown .*'nope'.*{known}"):
         load_checkpoint(tmp_path / "none.pth", targets, **{option: "nope"})  # type: ignore[arg-type]
 
 

@@ -209,8 +209,8 @@ def test_unknown_prefix_lists_the_candidates(
     assert line.endswith("candidates: module.backbone.")
 
 
-def test_unknown_arch_lists_the_known(
+def test_unknown_arch_says_where_the_known_are(
     targets: dict[str, Shapes], resnet18: dict[str, Tensor]
 ) -> None:
     (line,) = error_of(resnet18, targets, arch="resnet19")
-    assert "resnet18, resnet34, resnet50, resnet50_v1, resnet101" in line
+    assert "unknown backbone 'resnet19'" in line and "ls architectures" in line

@@ -65,3 +65,23 @@ def test_float64_beyond_float32_is_refused() -> None:
 def test_other_tensors_are_refused(tensor: Tensor) -> None:
     with pytest.raises(CheckpointError, match="dense floating-point"):
         to_float32(tensor, where="f: w")
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.ones(1).expand(10**6, 10**6),
+        torch.ones(4).as_strided((3, 2), (1, 1)),
+        torch.ones(1, dtype=torch.float16).expand(2),
+    ],
+)
+def test_expanded_views_are_refused_before_they_are_copied(tensor: Tensor) -> None:
+    with pytest.raises(CheckpointError, match=r"f: w: is an expanded view, [\d,]+ elements over"):
+        to_float32(tensor, where="f: w")
+
+
+def test_parts_of_a_storage_are_no_expanded_views() -> None:
+    whole = torch.arange(6.0).reshape(2, 3)
+    assert to_float32(whole[:, 1], where="f: w").tolist() == [1, 4]
+    assert to_float32(whole.new_zeros(0, 5), where="f: w").shape == (0, 5)
+    assert to_float32(whole[0, 2], where="f: w").item() == 2

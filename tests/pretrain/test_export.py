@@ -20,7 +20,7 @@ from pretrain.export import (
 from pretrain.recipe import Recipe, load_recipe
 from pretrain.trainee import build_network
 from tests.pretrain.conftest import small_recipe
-from vicregl_bench.backbones.resnet import resnet_targets
+from vicregl_bench.backbones.zoo import targets
 from vicregl_bench.checkpoints import load_checkpoint
 
 
@@ -69,6 +69,7 @@ def test_card() -> None:
         "source": "recipe resnet50_released: facebookresearch/VICRegL, README and "
         "main_vicregl.py (values only)",
         "channel_order": "rgb",
+        "detection_preset": "lars",
         "note": (
             "300 epochs, alpha 0.9, preset released, views of 224 px; changed: criterion.alpha=0.9"
         ),
@@ -175,7 +176,7 @@ def test_released_file_is_read_as_vicregls(tmp_path: Path, alpha: float) -> None
     recipe = small_recipe(criterion__alpha=alpha)
     made = branch(recipe)
     save_atomic(released_checkpoint(made, recipe, 2.0), tmp_path / "released.pth")
-    loaded = load_checkpoint(tmp_path / "released.pth", resnet_targets())
+    loaded = load_checkpoint(tmp_path / "released.pth", targets())
     assert (loaded.method, loaded.detected, loaded.arch) == ("vicregl", "own", "resnet18")
     ours = made.backbone.state_dict()
     assert loaded.state_dict.keys() == ours.keys()
@@ -185,7 +186,7 @@ def test_released_file_is_read_as_vicregls(tmp_path: Path, alpha: float) -> None
 def test_backbone_file_is_read_with_its_card(tmp_path: Path) -> None:
     recipe = small_recipe(criterion__alpha=1, views__normalisation="released")
     save_atomic(backbone_checkpoint(branch(recipe), recipe, 2.0), tmp_path / "backbone.pth")
-    loaded = load_checkpoint(tmp_path / "backbone.pth", resnet_targets())
+    loaded = load_checkpoint(tmp_path / "backbone.pth", targets())
     assert (loaded.method, loaded.arch) == ("vicreg", "resnet18")
     assert loaded.card.std == pytest.approx((58.14, 57.12, 57.375))
 

@@ -5,11 +5,11 @@ import torch
 from torch import nn
 
 from pretrain.model import (
-    Architecture,
     Branch,
     JointEmbedding,
     build_backbone,
     build_mlp,
+    find_backbone,
     map_side,
     representations,
 )
@@ -152,9 +152,9 @@ def test_map_side_of_the_papers_views() -> None:
 
 
 def test_names() -> None:
-    assert Architecture.parse("resnet50") == Architecture("resnet50")
-    assert Architecture.parse("resnet50x4_narrow") == Architecture("resnet50", 4, True)
-    assert Architecture.parse("convnext_xlarge") == Architecture("convnext_xlarge")
+    assert find_backbone("resnet50x4_narrow").widths[-1] == 2048
+    assert find_backbone("convnext_xlarge").name == "convnext_xlarge_no_layerscale"
+    assert find_backbone("convnext_tiny_no_layerscale").widths[-1] == 768
 
 
 @pytest.mark.parametrize(
@@ -171,10 +171,12 @@ def test_names() -> None:
         "convnext_smallx2",
         "convnext_small_narrow",
         "ResNet50",
+        "resnet50_v1",
+        "vit_small_patch16",
     ],
 )
 def test_unknown_names(name: str) -> None:
-    with pytest.raises(ConfigError, match=r"unknown backbone .*resnet50.*x2_narrow"):
+    with pytest.raises(ConfigError, match=r"unknown architecture|not pretrained here"):
         build_backbone(name)
 
 

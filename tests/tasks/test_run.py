@@ -272,11 +272,12 @@ def test_the_protocol_is_what_runs() -> None:
     """Learning rates, optimiser, heads and transforms of a run are those of the task."""
     from mmengine.optim import PolyLR
 
+    from vicregl_bench.backbones.zoo import find_architecture
     from vicregl_bench.tasks.segmentation.dataset import test_pipeline, train_pipeline
     from vicregl_bench.tasks.segmentation.run import build_optimizer, build_sweep, poly_schedule
 
     task = load_task("voc_linear_released", "paper", {"sweep.lrs": [0.1, 0.01]})
-    sweep = build_sweep(task, "resnet50")
+    sweep = build_sweep(task, find_architecture("resnet50"))
     assert (sweep.batch_norm, sweep.dropout, sweep.ignore_index) == (True, 0.1, 255)
     assert sweep.weights[0].shape == (21, 2048)
     assert [(h.lr, h.seed) for h in sweep.heads] == [(r, s) for r in (0.1, 0.01) for s in range(3)]

@@ -1,15 +1,26 @@
 """What lies in a checkpoint file: its containers of tensors, and everything beside them."""
 
+import reprlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from vicregl_bench.errors import CheckpointError
 
 MAX_DEPTH = 4
 """Dicts nested deeper than this are not searched; the deepest layout known (VISSL's
 `classy_state_dict.base_model.model.trunk`) needs four."""
+
+MAX_STEPS = 5_000_000
+"""Entries of dicts and lists looked at: more than `read_file` builds, unless they are shared."""
+
+MAX_NAME = 1000
+"""Characters of a container's or a tensor's joined name."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +29,8 @@ class Container:
 
     Attributes:
         name: dotted path of the dict in the file, `""` for the file's top level.
-        tensors: its tensors by key, in the file's order.
+        tensors: its tensors by key, in the file's order; NumPy arrays as tensors, those of a Haiku
+            tree (module -> name -> array) by `module/name`.
     """
 
     name: str
@@ -88,29 +100,44 @@ class FileSummary:
 def find_containers(loaded: object) -> Contents:
     """Find every dict with string keys that holds tensors, down to `MAX_DEPTH` dicts deep.
 
-    A pickled module counts as its state dict. Dicts with other keys (an optimizer's state, by
-    parameter number) and lists are not entered.
+    NumPy arrays of numbers count as tensors. A pickled module counts as its state dict, and a tree
+    of Haiku (modules with `/` in their names, each a dict of arrays) as one container. Dicts with
+    other keys (an optimizer's state, by parameter number) and lists are not entered, nor is a dict
+    inside itself.
+
+    Raises:
+        CheckpointError: the dicts hold one another so often that there is no end to them.
     """
     entries = _as_mapping(loaded)
     card = entries.get("card") if entries is not None else None
     return Contents(
-        tuple(_walk(loaded, "", 0)),
-        {str(key): value for key, value in card.items()} if isinstance(card, Mapping) else None,
+        tuple(_Walk().containers(loaded, "", ())),
+        {_key_text(key): value for key, value in card.items()}
+        if isinstance(card, Mapping)
+        else None,
     )
 
 
 def summarise_file(loaded: object) -> FileSummary:
-    """Summarise what `read_file` returned."""
+    """Summarise what `read_file` returned.
+
+    Raises:
+        CheckpointError: as `find_containers`.
+    """
     contents = find_containers(loaded)
     inside = {found.name.partition(".")[0] for found in contents.containers}
     entries = _as_mapping(loaded)
+    count = _Count()
+    top = contents.get("")
     if entries is None:
-        other = {} if "" in inside else {"": _describe(loaded)}
+        other = {"": _describe(loaded, count)}
+    elif top is not None and not any(key in entries for key in top.tensors):
+        other = {}  # a tree of Haiku, whole in one container
     else:
         other = {
-            str(key): _describe(value)
+            _key_text(key): _describe(value, count)
             for key, value in entries.items()
-            if not isinstance(value, Tensor) and str(key) not in inside
+            if not _is_tensor(value) and _key_text(key) not in inside
         }
     return FileSummary(tuple(_summarise(found) for found in contents.containers), other)
 
@@ -121,30 +148,99 @@ def _as_mapping(value: object) -> Mapping[object, object] | None:
     return value if isinstance(value, Mapping) else None
 
 
-def _walk(value: object, name: str, depth: int) -> Iterator[Container]:
-    entries = _as_mapping(value)
-    if entries is None:
-        return
-    tensors = {
-        key: found
-        for key, found in entries.items()
-        if isinstance(key, str) and isinstance(found, Tensor)
-    }
-    if tensors:
-        yield Container(name, tensors)
-    if depth == MAX_DEPTH:
-        return
-    for key, found in entries.items():
-        if isinstance(key, str):
-            yield from _walk(found, f"{name}.{key}" if name else key, depth + 1)
+def _is_tensor(value: object) -> bool:
+    return isinstance(value, Tensor) or (
+        isinstance(value, np.ndarray) and _tensor_dtype(value.dtype) is not None
+    )
+
+
+def _tensor_dtype(dtype: np.dtype[Any]) -> np.dtype[Any] | None:
+    """Return the dtype, in this machine's byte order, of which torch makes tensors, or None."""
+    wide = dtype.kind == "f" and dtype.itemsize > 8
+    return None if wide or dtype.kind not in "biuf" else dtype.newbyteorder("=")
+
+
+def _as_tensor(value: object) -> Tensor | None:
+    """Return a tensor, or an array of numbers as one that shares its memory where it can."""
+    if isinstance(value, Tensor):
+        return value
+    dtype = _tensor_dtype(value.dtype) if isinstance(value, np.ndarray) else None
+    if dtype is None:
+        return None
+    assert isinstance(value, np.ndarray)
+    shareable = (
+        value.flags.writeable
+        and value.dtype == dtype
+        and all(step >= 0 and step % value.itemsize == 0 for step in value.strides)
+    )
+    return torch.from_numpy(value if shareable else value.astype(dtype, order="C"))
+
+
+class _Walk:
+    """A search for containers that looks at no more than `MAX_STEPS` entries."""
+
+    def __init__(self) -> None:
+        self._steps = 0
+
+    def containers(
+        self, value: object, name: str, above: tuple[object, ...]
+    ) -> Iterator[Container]:
+        """Find the containers in a value that lies in the dicts `above`, outermost first."""
+        entries = _as_mapping(value)
+        if entries is None or any(value is one for one in above):
+            return
+        self._step(len(entries))
+        tree = self._haiku_tree(entries) if len(above) < MAX_DEPTH else None
+        if tree is not None:
+            yield Container(name, tree)
+            return
+        tensors = {
+            key: tensor
+            for key, found in entries.items()
+            if isinstance(key, str) and (tensor := _as_tensor(found)) is not None
+        }
+        if tensors:
+            yield Container(name, tensors)
+        if len(above) == MAX_DEPTH:
+            return
+        for key, found in entries.items():
+            if isinstance(key, str) and len(name) + len(key) < MAX_NAME:
+                inner = f"{name}.{key}" if name else key
+                yield from self.containers(found, inner, (*above, value))
+
+    def _haiku_tree(self, entries: Mapping[object, object]) -> dict[str, Tensor] | None:
+        """Return the tensors of a two-level tree by `module/name`, None for any other dict."""
+        modules = [key for key in entries if isinstance(key, str) and len(key) < MAX_NAME // 2]
+        if len(modules) < len(entries) or 2 * sum("/" in key for key in modules) <= len(modules):
+            return None
+        tree: dict[str, Tensor] = {}
+        for module, values in entries.items():
+            if not isinstance(values, Mapping) or not values:
+                return None
+            self._step(len(values))
+            for key, value in values.items():
+                tensor = _as_tensor(value)
+                if tensor is None or not isinstance(key, str) or len(key) > MAX_NAME // 2:
+                    return None
+                tree[f"{module}/{key}"] = tensor
+        return tree
+
+    def _step(self, count: int) -> None:
+        self._steps += count
+        if self._steps > MAX_STEPS:
+            raise CheckpointError(
+                f"the file's dicts have more than {MAX_STEPS:,} entries, or hold one another "
+                "again and again; save the state_dict alone"
+            )
 
 
 def _summarise(found: Container) -> ContainerSummary:
-    parts = [key.split(".") for key in found.tensors]
+    dot = "/" if all("/" in key for key in found.tensors) else "."
+    parts = [key.split(dot) for key in found.tensors]
     shared = 0
     while all(len(key) > shared + 1 and key[shared] == parts[0][shared] for key in parts):
         shared += 1
-    groups = Counter(".".join(key[: shared + 1]) for key in parts)
+    groups = Counter(dot.join(key[: shared + 1]) for key in parts)
     dtypes = Counter(str(tensor.dtype).removeprefix("torch.") for tensor in found.tensors.values())
     parameters = sum(
         tensor.numel()
@@ -154,26 +250,45 @@ def _summarise(found: Container) -> ContainerSummary:
     return ContainerSummary(found.name, len(found.tensors), parameters, dict(dtypes), dict(groups))
 
 
-def _describe(value: object) -> str:
+class _Count:
+    """Counts tensors, looking at no more than `MAX_STEPS` values in all."""
+
+    def __init__(self) -> None:
+        self._steps = 0
+
+    def tensors(self, value: object) -> str:
+        """Say how many tensors lie somewhere inside a value; a dict or list counts once."""
+        found, seen, waiting = 0, set[int](), [value]
+        while waiting and self._steps <= MAX_STEPS:
+            inner = waiting.pop()
+            self._steps += 1
+            if _is_tensor(inner):
+                found += 1
+            elif isinstance(inner, (Mapping, list, tuple)) and id(inner) not in seen:
+                seen.add(id(inner))
+                waiting.extend(inner.values() if isinstance(inner, Mapping) else inner)
+        about = "at least " if waiting else ""
+        return f", {about}{found} tensors inside" if found else ""
+
+
+def _describe(value: object, count: _Count) -> str:
     """Describe a value in a few words: what it is, its size, the tensors somewhere inside it."""
+    if isinstance(value, int) and value.bit_length() > 64:
+        return f"int of {value.bit_length()} bits"
     if value is None or isinstance(value, (bool, int, float)):
         return repr(value)
     if isinstance(value, str):
         return repr(value if len(value) <= 60 else value[:57] + "...")
     kind = type(value).__name__
+    if isinstance(value, np.ndarray):
+        return f"array of {value.dtype}"
     if isinstance(value, (Mapping, list, tuple, set)):
-        tensors = _count_tensors(value)
-        return f"{kind} of {len(value)}" + (f", {tensors} tensors inside" if tensors else "")
+        return f"{kind} of {len(value)}{count.tensors(value)}"
     return kind
 
 
-def _count_tensors(value: object, depth: int = 0) -> int:
-    if isinstance(value, Tensor):
-        return 1
-    if depth > 2 * MAX_DEPTH:  # a pickle may hold itself
-        return 0
-    if isinstance(value, Mapping):
-        return sum(_count_tensors(inner, depth + 1) for inner in value.values())
-    if isinstance(value, (list, tuple)):
-        return sum(_count_tensors(inner, depth + 1) for inner in value)
-    return 0
+def _key_text(key: object) -> str:
+    """Return a key as text; keys that are no strings may nest, and are cut short."""
+    if isinstance(key, int) and key.bit_length() > 64:
+        return f"int of {key.bit_length()} bits"
+    return key if isinstance(key, str) else reprlib.repr(key)

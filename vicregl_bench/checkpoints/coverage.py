@@ -21,6 +21,8 @@ class Coverage:
         unexpected: keys behind the prefix that the backbone does not take, e.g. `fc.weight`.
         dropped: number of tensors in each other group of the container, e.g.
             `("module.projector", 8)`.
+        names: dialect that the keys were translated from, `""` for none.
+        reshaped: keys whose tensors the translation turned into another layout.
     """
 
     arch: str
@@ -32,6 +34,8 @@ class Coverage:
     wrong_shape: tuple[tuple[str, Shape, Shape], ...]
     unexpected: tuple[str, ...]
     dropped: tuple[tuple[str, int], ...]
+    names: str = ""
+    reshaped: tuple[str, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -64,6 +68,8 @@ class Coverage:
             ],
             "unexpected": list(self.unexpected),
             "dropped": dict(self.dropped),
+            "names": self.names,
+            "reshaped": list(self.reshaped),
         }
 
 

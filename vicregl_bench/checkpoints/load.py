@@ -8,13 +8,17 @@ import torch
 from torch import Tensor
 
 from vicregl_bench.checkpoints.card import Card
+from vicregl_bench.checkpoints.card_file import read_card_file
 from vicregl_bench.checkpoints.contents import FileSummary, find_containers, summarise_file
 from vicregl_bench.checkpoints.coverage import Coverage
 from vicregl_bench.checkpoints.files import file_sha256, read_file
 from vicregl_bench.checkpoints.match import Targets, resolve
-from vicregl_bench.checkpoints.registry import find_reader, recognise
+from vicregl_bench.checkpoints.reader import Reader
+from vicregl_bench.checkpoints.registry import find_reader, method_names, recognise
 from vicregl_bench.checkpoints.weights import is_counter, to_float32, weights_sha256
 from vicregl_bench.errors import CheckpointError
+
+_LIST = "`vicregl-bench ls architectures` lists those that can be"
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,9 @@ class Checkpoint:
         detected: the method the file's keys tell, whatever was given.
         arch: name of the backbone among the targets.
         also_fits: other targets the same tensors fit; the file cannot tell them apart.
-        card: normalisation, sources and notes of `method`.
+        settled: what chose among them: `--arch`, a card, or nothing (`""`).
+        card: normalisation, sources and notes of `method`; a `FILE.card.yaml` beside the file
+            overrides what the reader knows.
         coverage: where the backbone lay, and what was left over.
         state_dict: the target's keys, in its order -> contiguous float32 tensors; counters
             (`num_batches_tracked`) are int64, zero where the file has none.
@@ -42,6 +48,7 @@ class Checkpoint:
     detected: str
     arch: str
     also_fits: tuple[str, ...]
+    settled: str
     card: Card
     coverage: Coverage
     state_dict: Mapping[str, Tensor]
@@ -56,6 +63,7 @@ class Checkpoint:
             "detected": self.detected,
             "arch": self.arch,
             "also_fits": list(self.also_fits),
+            "settled": self.settled,
             "card": self.card.to_dict(),
             "coverage": self.coverage.to_dict(),
         }
@@ -73,7 +81,7 @@ def load_checkpoint(
     """Load the backbone that a checkpoint file holds.
 
     Args:
-        path: a file of `torch.save`.
+        path: the file; a card beside it, `FILE.card.yaml`, is read with it.
         targets: the backbones to look for: name -> key -> shape, best guess first.
         arch: take the weights for this target; otherwise it is found by keys and shapes.
         method: take the weights for this method's; otherwise it is told by the keys.
@@ -81,22 +89,30 @@ def load_checkpoint(
         trust_pickle: unpickle foreign objects, which runs whatever code the file names.
 
     Raises:
-        CheckpointError: the file cannot be read, `arch` or `method` is unknown, the backbone is
-            not covered whole or not uniquely found, or a weight is not finite.
+        CheckpointError: the file or its card cannot be read, `arch` or `method` is unknown, the
+            backbone is not covered whole or not uniquely found, or a weight is not finite.
     """
     path = Path(path)
     given = find_reader(method) if method is not None else None
     if arch is not None and arch not in targets:
-        raise CheckpointError(f"unknown backbone {arch!r}; known: {', '.join(targets)}")
+        raise CheckpointError(
+            f"unknown backbone {arch!r}; `vicregl-bench ls architectures` lists them"
+        )
+    beside = read_card_file(path)
     contents = find_containers(read_file(path, trust_pickle=trust_pickle))
+    contents = beside.renamed(contents) if beside else contents
     detected = recognise(contents)
-    reader = given or detected
+    reader = given or _named(beside.fields.get("method") if beside else None) or detected
+    contents = reader.rearrange(contents) if reader.rearrange else contents
     card = reader.read_card(contents) if reader.read_card and contents.card else reader.card
+    card = beside.apply(card) if beside else card
+    if beside and prefix is None:
+        prefix = beside.prefix
+    settled = "--arch" if arch is not None else f"the card of {card.method}"
     if arch is None and card.arch is not None:
         if card.arch not in targets:
             raise CheckpointError(
-                f"{path}: holds a {card.arch}, which cannot be evaluated; known: "
-                f"{', '.join(targets)}"
+                f"{path}: holds a {card.arch}, which cannot be evaluated; {_LIST}"
             )
         arch = card.arch
     found = resolve(
@@ -106,8 +122,11 @@ def load_checkpoint(
         arch=arch,
         prefix=prefix,
         prefer=reader.prefer_prefixes,
+        prefer_archs=reader.prefer_archs,
     )
     coverage = found.coverage
+    if arch is None and coverage.arch not in reader.prefer_archs:
+        settled = ""
     state_dict = {
         key: _counter(found.tensors.get(key))
         if is_counter(key)
@@ -122,10 +141,16 @@ def load_checkpoint(
         detected=detected.card.method,
         arch=coverage.arch,
         also_fits=found.also_fits,
+        settled=settled,
         card=card,
         coverage=coverage,
         state_dict=state_dict,
     )
+
+
+def _named(method: str | None) -> Reader | None:
+    """The reader of the method that a card file names, if it is one of ours."""
+    return find_reader(method) if method is not None and method in method_names() else None
 
 
 def describe(path: str | Path, *, trust_pickle: bool = False) -> FileSummary:

@@ -1,12 +1,13 @@
 """Find where in a file a backbone lies, and which backbone it is.
 
-Nothing here knows a method's key names. Every place (a container and a prefix) at which some key
-continues with a key of a target backbone is a candidate; it is scored by how many of the target's
-tensors it covers with the right shape, and only full coverage is accepted.
+Nothing here knows a method's key names. Every place (a container, as it is or translated from one
+of the dialects in `names`, and a prefix) at which some key continues with a key of a target
+backbone is a candidate; it is scored by how many of the target's tensors it covers with the right
+shape, and only full coverage is accepted.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -15,16 +16,28 @@ from torch import Tensor
 
 from vicregl_bench.checkpoints.contents import Container, Contents
 from vicregl_bench.checkpoints.coverage import Coverage, Shape, join_address
+from vicregl_bench.checkpoints.names import DIALECTS
 from vicregl_bench.checkpoints.weights import is_counter
 from vicregl_bench.errors import CheckpointError
 
 Target = Mapping[str, Shape]
-"""The state dict of one backbone: key -> shape."""
+"""The state dict of one backbone: key -> shape; a negative side may be any."""
 
 Targets = Mapping[str, Target]
 """Name of the backbone -> its keys and shapes; where several fit alike, the first is meant."""
 
 _TABLE_ROWS = 8
+
+_CLASSIFIERS = ("head.fc.",)
+"""What a backbone of ours never has though its first name part is the backbone's own."""
+
+_RECOMPUTED = ("relative_position_index", "attn_mask")
+"""Buffers that some projects save and that follow from the architecture."""
+
+_ALTERING = frozenset(
+    {"norm_pre", "ln_pre", "dist_token", "reg_token", "register_tokens", "fc_norm", "rope"}
+)
+"""Modules that a backbone needs to give its features: none may be left over."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +57,32 @@ class Resolution:
 
 
 @dataclass(frozen=True)
+class _Translated:
+    """A container under canonical names: as it is, or translated from a dialect.
+
+    `reshaped` names the tensors whose layout changed with the translation.
+    """
+
+    name: str
+    tensors: Mapping[str, Tensor]
+    dialect: str = ""
+    reshaped: frozenset[str] = frozenset()
+
+
+_PlaceId = tuple[str, str]  # dialect, address
+
+
+@dataclass(frozen=True)
 class _Place:
     """A container, a prefix, and the tensors behind the prefix by the rest of their key."""
 
-    container: Container
+    container: _Translated
     prefix: str
     tensors: Mapping[str, Tensor]
+
+    @property
+    def id(self) -> _PlaceId:
+        return self.container.dialect, self.address
 
     @property
     def address(self) -> str:
@@ -68,6 +101,7 @@ def resolve(
     arch: str | None = None,
     prefix: str | None = None,
     prefer: Sequence[str] = (),
+    prefer_archs: Sequence[str] = (),
 ) -> Resolution:
     """Find the one backbone that the file holds.
 
@@ -80,41 +114,58 @@ def resolve(
         prefix: look at this place alone: a prefix (`module.backbone.`), or container and prefix
             (`model.module.backbone.`), with or without the final dot; `""` for the bare keys.
         prefer: places, written likewise, that settle a tie, best first.
+        prefer_archs: targets meant where several of the same shapes fit, best first.
 
     Raises:
         CheckpointError: no place covers a target whole, the place holds blocks that the target
             does not have, or several places hold different backbones and nothing settles which.
     """
     if arch is not None and arch not in targets:
-        raise CheckpointError(f"unknown backbone {arch!r}; known: {', '.join(targets)}")
+        raise CheckpointError(
+            f"unknown backbone {arch!r}; `vicregl-bench ls architectures` lists them"
+        )
     places = _find_places(contents, targets)
     if not places:
         _nothing_matched(contents, path)
     if prefix is not None:
         places = _places_named(places, prefix, path)
     reports = {
-        (place.address, name): _cover(place, name, target)
+        (place.id, name): _cover(place, name, target)
         for place in places
         for name, target in targets.items()
     }
     fits: list[tuple[_Place, list[str]]] = []
     for place in places:
-        names = [name for name in targets if _fits(reports[place.address, name], targets[name])]
+        names = [name for name in targets if _fits(reports[place.id, name], targets[name])]
         if names and (arch is None or arch in names):
             fits.append((place, names))
     if not fits:
         _no_fit(list(reports.values()), targets, arch=arch, path=path)
-    best = [
-        (place, names, arch or max(names, key=lambda name: len(targets[name])))
-        for place, names in fits
-    ]
+    best = [(place, names, arch or _choose(names, targets, prefer_archs)) for place, names in fits]
     place, names, chosen = _settle(best, reports, prefer=prefer, path=path)
-    coverage = reports[place.address, chosen]
+    coverage = reports[place.id, chosen]
     return Resolution(
         coverage=coverage,
         also_fits=tuple(name for name in names if name != chosen),
         tensors={key: place.tensors[key] for key in coverage.matched},
     )
+
+
+def _choose(names: Sequence[str], targets: Targets, prefer: Sequence[str]) -> str:
+    """Choose between targets that a place covers: the largest; of equals the preferred one."""
+    most = max(len(targets[name]) for name in names)
+    largest = [name for name in names if len(targets[name]) == most]
+    return next((name for name in prefer if name in largest), largest[0])
+
+
+def _translations(container: Container) -> Iterator[_Translated]:
+    yield _Translated(container.name, container.tensors)
+    ids = {id(tensor) for tensor in container.tensors.values()}
+    for dialect in DIALECTS:
+        tensors = dialect.read(container.tensors)
+        if tensors is not None:
+            reshaped = frozenset(key for key, tensor in tensors.items() if id(tensor) not in ids)
+            yield _Translated(container.name, tensors, f"{dialect.name} {dialect.family}", reshaped)
 
 
 def _find_places(contents: Contents, targets: Targets) -> list[_Place]:
@@ -125,7 +176,7 @@ def _find_places(contents: Contents, targets: Targets) -> list[_Place]:
     """
     known = {key for target in targets.values() for key in target if not is_counter(key)}
     scored: list[tuple[int, _Place]] = []
-    for container in contents.containers:
+    for container in (found for held in contents.containers for found in _translations(held)):
         prefixes: dict[str, None] = {}
         for key in container.tensors:
             parts = key.split(".")
@@ -139,7 +190,10 @@ def _find_places(contents: Contents, targets: Targets) -> list[_Place]:
                 if key.startswith(prefix)
             }
             score = max(
-                sum(target.get(key) == tuple(tensor.shape) for key, tensor in tensors.items())
+                sum(
+                    key in target and _agree(tensor.shape, target[key])
+                    for key, tensor in tensors.items()
+                )
                 for target in targets.values()
             )
             scored.append((score, _Place(container, prefix, tensors)))
@@ -158,6 +212,12 @@ def _places_named(places: list[_Place], prefix: str, path: str) -> list[_Place]:
     return named
 
 
+def _agree(shape: Sequence[int], wanted: Shape) -> bool:
+    return len(shape) == len(wanted) and all(
+        side == need or need < 0 for side, need in zip(shape, wanted, strict=True)
+    )
+
+
 def _cover(place: _Place, arch: str, target: Target) -> Coverage:
     matched: list[str] = []
     missing: list[str] = []
@@ -165,7 +225,7 @@ def _cover(place: _Place, arch: str, target: Target) -> Coverage:
     wrong: list[tuple[str, Shape, Shape]] = []
     for key, shape in target.items():
         tensor = place.tensors.get(key)
-        if tensor is not None and tuple(tensor.shape) == tuple(shape):
+        if tensor is not None and _agree(tensor.shape, shape):
             matched.append(key)
         elif is_counter(key):
             harmless.append(key)
@@ -188,6 +248,8 @@ def _cover(place: _Place, arch: str, target: Target) -> Coverage:
         wrong_shape=tuple(wrong),
         unexpected=tuple(key for key in place.tensors if key not in target and not is_counter(key)),
         dropped=tuple(dropped.items()),
+        names=place.container.dialect,
+        reshaped=tuple(key for key in matched if place.prefix + key in place.container.reshaped),
     )
 
 
@@ -201,9 +263,19 @@ def _group(key: str, prefix: str) -> str:
 
 
 def _leftovers(coverage: Coverage, target: Target) -> list[str]:
-    """List unexpected keys inside the backbone's own modules: more blocks, other layers, biases."""
-    modules = {key.partition(".")[0] for key in target}
-    return [key for key in coverage.unexpected if key.partition(".")[0] in modules]
+    """List unexpected keys that change what a backbone computes.
+
+    They lie inside its own modules (more blocks, other layers, biases), or are of a module that
+    its features go through.
+    """
+    modules = {key.partition(".")[0] for key in target} | _ALTERING
+    return [
+        key
+        for key in coverage.unexpected
+        if key.partition(".")[0] in modules
+        and not key.startswith(_CLASSIFIERS)
+        and not key.endswith(_RECOMPUTED)
+    ]
 
 
 def _fits(coverage: Coverage, target: Target) -> bool:
@@ -212,7 +284,7 @@ def _fits(coverage: Coverage, target: Target) -> bool:
 
 def _settle(
     best: list[tuple[_Place, list[str], str]],
-    reports: Mapping[tuple[str, str], Coverage],
+    reports: Mapping[tuple[_PlaceId, str], Coverage],
     *,
     prefer: Sequence[str],
     path: str,
@@ -234,13 +306,13 @@ def _settle(
 def _same(
     one: tuple[_Place, list[str], str],
     other: tuple[_Place, list[str], str],
-    reports: Mapping[tuple[str, str], Coverage],
+    reports: Mapping[tuple[_PlaceId, str], Coverage],
 ) -> bool:
     """Whether two places hold the same backbone with the same values, counters aside."""
     (here, _, arch), (there, _, arch_there) = one, other
     return arch == arch_there and all(
         torch.equal(here.tensors[key], there.tensors[key])
-        for key in reports[here.address, arch].matched
+        for key in reports[here.id, arch].matched
         if not is_counter(key)
     )
 
@@ -288,7 +360,10 @@ def _no_fit(reports: list[Coverage], targets: Targets, *, arch: str | None, path
     elif arch is not None:
         todo = "pass another --arch, or --prefix if the backbone lies elsewhere"
     else:
-        todo = f"pass --prefix if the backbone lies elsewhere; known: {', '.join(targets)}"
+        todo = (
+            "pass --prefix if the backbone lies elsewhere "
+            "(`vicregl-bench ls architectures` lists those known)"
+        )
     lines = [f"{path}: {what}; {todo}"]
     if not (nearest.complete and others):
         lines.append("nearest misses (place, backbone, covered, first difference):")

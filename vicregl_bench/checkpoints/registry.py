@@ -1,17 +1,72 @@
 """The list of readers. A new method is one file in this package and one line here."""
 
-from vicregl_bench.checkpoints import bare, own, torchvision, vicreg, vicregl
+from vicregl_bench.checkpoints import (
+    bare,
+    barlow_twins,
+    byol,
+    cp2,
+    densecl,
+    detcon,
+    detectron2,
+    detectron2_rgb,
+    dino,
+    dinov2,
+    ibot,
+    insloc,
+    lightly,
+    mae,
+    mmselfsup,
+    moco_v2,
+    moco_v3,
+    own,
+    pixpro,
+    resim,
+    simclr,
+    solo_learn,
+    swav,
+    timm,
+    torchvision,
+    vicreg,
+    vicregl,
+    vissl,
+)
 from vicregl_bench.checkpoints.contents import Contents
 from vicregl_bench.checkpoints.reader import Reader
 from vicregl_bench.errors import CheckpointError
 
-READERS: tuple[Reader, ...] = (
-    own.READER,
+_OF_ONE_METHOD: tuple[Reader, ...] = (
     vicregl.READER,
     vicreg.READER,
-    torchvision.READER,
-    bare.READER,
+    barlow_twins.READER,
+    byol.READER,
+    simclr.READER,
+    swav.READER,
+    pixpro.READER,
+    insloc.READER,
+    cp2.READER,
+    resim.READER,
+    densecl.READER,
+    detcon.READER,
+    moco_v2.READER,
+    moco_v3.READER,
+    dinov2.READER,
+    ibot.READER,
+    dino.READER,
+    mae.READER,
 )
+
+_OF_ANY_METHOD: tuple[Reader, ...] = (
+    vissl.READER,
+    detectron2.READER,
+    detectron2_rgb.READER,
+    lightly.READER,
+    solo_learn.READER,
+    mmselfsup.READER,
+    timm.READER,
+    torchvision.READER,
+)
+
+READERS: tuple[Reader, ...] = (own.READER, *_OF_ONE_METHOD, *_OF_ANY_METHOD, bare.READER)
 """Every reader; a file belongs to the first that recognises it, so the least specific come last."""
 
 

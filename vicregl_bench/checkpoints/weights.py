@@ -25,7 +25,8 @@ def to_float32(tensor: Tensor, *, where: str) -> Tensor:
         where: file and key, for the error's text.
 
     Raises:
-        CheckpointError: the tensor is not a dense floating-point one, or has a NaN or infinity.
+        CheckpointError: the tensor is not a dense floating-point one, has more elements than its
+            storage holds (a file can claim any number of them), or has a NaN or infinity.
     """
     if (
         not tensor.is_floating_point()
@@ -35,6 +36,12 @@ def to_float32(tensor: Tensor, *, where: str) -> Tensor:
         raise CheckpointError(
             f"{where}: a dense floating-point tensor is needed, the file holds "
             f"{tensor.dtype}, {tensor.layout}, on {tensor.device}; save the weights as float32"
+        )
+    stored = tensor.untyped_storage().nbytes() // tensor.element_size()
+    if tensor.numel() > stored:
+        raise CheckpointError(
+            f"{where}: is an expanded view, {tensor.numel():,} elements over {stored:,} values; "
+            "save the weights as contiguous tensors"
         )
     plain = tensor.detach().to(torch.float32, copy=True, memory_format=torch.contiguous_format)
     finite = torch.isfinite(plain)

@@ -1,17 +1,13 @@
-"""The commands that report: ls, show, table, inspect."""
+"""The commands that report: ls, show, table."""
 
-import contextlib
-import sys
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from vicregl_bench.cli.output import print_json, print_record, print_text
-from vicregl_bench.errors import CheckpointError, ConfigError
+from vicregl_bench.cli.output import print_json, print_record, print_rows, print_text
 
 _RECORDS = Path("runs")
 Json = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
@@ -24,15 +20,9 @@ class _Format(StrEnum):
     latex = "latex"
 
 
-def _print_rows(columns: list[str], rows: list[list[str]]) -> None:
-    table = Table(*columns, show_edge=False)
-    for row in rows:
-        table.add_row(*row)
-    width = None if sys.stdout.isatty() else 140
-    Console(highlight=False, width=width, markup=False).print(table)
-
-
-ls = typer.Typer(help="List tasks, recipes or records.", no_args_is_help=True)
+ls = typer.Typer(
+    help="List tasks, methods, architectures, recipes or records.", no_args_is_help=True
+)
 
 
 @ls.command("tasks")
@@ -44,7 +34,7 @@ def ls_tasks(as_json: Json = False) -> None:
     if as_json:
         print_json([info.model_dump(mode="json") for info in infos])
         return
-    _print_rows(
+    print_rows(
         ["task", "version", "profiles", "tables", "what", "cost"],
         [
             [
@@ -60,6 +50,63 @@ def ls_tasks(as_json: Json = False) -> None:
     )
 
 
+@ls.command("methods")
+def ls_methods(as_json: Json = False) -> None:
+    """List the methods whose checkpoints are read."""
+    from vicregl_bench.checkpoints import READERS
+
+    if as_json:
+        print_json(
+            [
+                {
+                    "files": reader.files,
+                    "architectures": reader.architectures,
+                    "verified": reader.verified,
+                    **reader.card.to_dict(),
+                }
+                for reader in READERS
+            ]
+        )
+        return
+    print_rows(
+        ["method", "title", "architectures", "files", "tried on"],
+        [
+            [
+                reader.card.method,
+                reader.card.title,
+                reader.architectures,
+                reader.files,
+                reader.verified,
+            ]
+            for reader in READERS
+        ],
+    )
+
+
+@ls.command("architectures")
+def ls_architectures(as_json: Json = False) -> None:
+    """List the backbones that can be evaluated, with the widths and strides of their maps."""
+    from vicregl_bench.backbones.zoo import architecture_names, find_architecture
+
+    found = [find_architecture(name) for name in architecture_names()]
+    if as_json:
+        print_json([asdict(architecture) for architecture in found])
+        return
+    print_rows(
+        ["architecture", "family", "widths", "strides", "maps of a linear segmentation head"],
+        [
+            [
+                architecture.name,
+                architecture.family,
+                ", ".join(map(str, architecture.widths)),
+                ", ".join(map(str, architecture.strides)),
+                ", ".join(str(index + 1) for index in architecture.segmentation),
+            ]
+            for architecture in found
+        ],
+    )
+
+
 @ls.command("recipes")
 def ls_recipes(as_json: Json = False) -> None:
     """List the pretraining recipes with their source."""
@@ -69,7 +116,7 @@ def ls_recipes(as_json: Json = False) -> None:
     if as_json:
         print_json([recipe.model_dump(mode="json") for recipe in recipes])
         return
-    _print_rows(
+    print_rows(
         ["recipe", "backbone", "views", "batch", "epochs", "optimiser", "source"],
         [
             [
@@ -114,7 +161,7 @@ def ls_records(records: Records = _RECORDS, as_json: Json = False) -> None:
             ]
         )
         return
-    _print_rows(
+    print_rows(
         ["checkpoint", "task", "profile", "status", "best mIoU", "made", "file"],
         [
             [
@@ -175,101 +222,8 @@ def table(
             print_text("\n\n".join([text, *notes]))
 
 
-def inspect(
-    ckpt: Annotated[str, typer.Option(help="Checkpoint file.")],
-    arch: Annotated[str | None, typer.Option(help="Architecture to hold it against.")] = None,
-    method: Annotated[str | None, typer.Option(help="Reader of the checkpoint.")] = None,
-    prefix: Annotated[str | None, typer.Option(help="Key prefix of the backbone.")] = None,
-    trust_pickle: Annotated[bool, typer.Option("--trust-pickle")] = False,
-    as_json: Json = False,
-) -> None:
-    """Say what is in a checkpoint file, which reader takes it, and what is covered."""
-    with contextlib.redirect_stdout(sys.stderr):
-        report = _inspect(ckpt, arch, method, prefix, trust_pickle)
-    if as_json:
-        print_json(report)
-    else:
-        print_text(_inspection_text(report))
-    if "error" in report:
-        raise CheckpointError(report["error"])
-
-
-def _inspect(
-    ckpt: str, arch: str | None, method: str | None, prefix: str | None, trust_pickle: bool
-) -> dict[str, Any]:
-    from vicregl_bench.backbones.source import RANDOM_PREFIX, read_backbone
-    from vicregl_bench.checkpoints import read_file, summarise_file
-
-    if ckpt.startswith(RANDOM_PREFIX):
-        raise ConfigError("inspect takes a file; random weights have nothing to inspect")
-    contents = summarise_file(read_file(Path(ckpt), trust_pickle=trust_pickle)).to_dict()
-    try:
-        source = read_backbone(
-            ckpt, arch=arch, method=method, prefix=prefix, trust_pickle=trust_pickle
-        )
-    except CheckpointError as error:
-        return {"file": ckpt, "contents": contents, "error": str(error)}
-    return {
-        "file": ckpt,
-        "contents": contents,
-        "method": source.card.method,
-        "arch": source.arch,
-        "weights_sha256": source.weights_sha256,
-        "file_sha256": source.file_sha256,
-        "card": source.card.to_dict(),
-        "coverage": source.coverage,
-        "notes": list(source.notes),
-    }
-
-
-def _inspection_text(report: dict[str, Any]) -> str:
-    if "error" in report:
-        return "\n".join([report["file"], "", "contents", *_tree(report["contents"])])
-    lines = [
-        f"{report['file']}: {report['method']}, {report['arch']}",
-        f"weights sha256 {report['weights_sha256']}",
-        f"file sha256    {report['file_sha256']}",
-        "",
-        "contents",
-        *_tree(report["contents"]),
-        "",
-        "coverage of the backbone",
-        *_tree(report["coverage"]),
-        "",
-        "card",
-        *_tree(report["card"]),
-    ]
-    return "\n".join(lines + [f"note: {note}" for note in report["notes"]])
-
-
-def _tree(value: Any, indent: str = "  ") -> list[str]:
-    if isinstance(value, dict):
-        lines: list[str] = []
-        for key, item in value.items():
-            if isinstance(item, dict) or (isinstance(item, list) and item and _is_tree(item[0])):
-                lines += [f"{indent}{key}", *_tree(item, indent + "  ")]
-            else:
-                lines.append(f"{indent}{key}: {_short(item)}")
-        return lines
-    if isinstance(value, list):
-        return [line for item in value for line in _tree(item, indent)]
-    return [f"{indent}{value}"]
-
-
-def _is_tree(item: Any) -> bool:
-    return isinstance(item, dict | list)
-
-
-def _short(item: Any, most: int = 6) -> str:
-    if not isinstance(item, list):
-        return str(item)
-    text = ", ".join(map(str, item[:most]))
-    return f"{len(item)}: {text}, ..." if len(item) > most else text or "none"
-
-
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
     app.add_typer(ls, name="ls")
     app.command()(show)
     app.command()(table)
-    app.command()(inspect)

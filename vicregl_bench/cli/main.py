@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 
 from vicregl_bench.cli import (
+    checkpoint_commands,
     commands,
     data_commands,
     matches_command,
@@ -28,6 +29,7 @@ run_command.register(app)
 pretrain_command.register(app)
 matches_command.register(app)
 commands.register(app)
+checkpoint_commands.register(app)
 data_commands.register(app)
 
 

@@ -22,6 +22,15 @@ def print_text(text: str) -> None:
     sys.stdout.write(text + "\n")
 
 
+def print_rows(columns: list[str], rows: list[list[str]]) -> None:
+    """Print a table for people."""
+    table = Table(*columns, show_edge=False)
+    for row in rows:
+        table.add_row(*row)
+    width = None if sys.stdout.isatty() else 140
+    Console(highlight=False, width=width, markup=False).print(table)
+
+
 def print_record(record: Record) -> None:
     """Print a record for people: what was run, the learning-rate curve, the best."""
     from vicregl_bench.tables.frames import learning_rate_curve

@@ -63,7 +63,6 @@ def pretrain(
 
 
 def _report(outcome: Any, as_json: bool) -> None:
-    from vicregl_bench.backbones.resnet import ARCHS
     from vicregl_bench.cli.output import print_json, print_text
 
     state = outcome.state
@@ -79,8 +78,7 @@ def _report(outcome: Any, as_json: bool) -> None:
         if scores is not None:
             print_text(f"probe at the {when}: kNN {scores.knn:.1f} %, linear {scores.linear:.1f} %")
     print_text(f"backbone: {outcome.backbone}")
-    if state.recipe["model"]["backbone"] in ARCHS:
-        print_text(f"judge it: vicregl-bench run --ckpt {outcome.backbone} --task voc_linear ...")
+    print_text(f"judge it: vicregl-bench run --ckpt {outcome.backbone} --task voc_linear ...")
 
 
 def register(app: typer.Typer) -> None:

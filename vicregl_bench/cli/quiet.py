@@ -9,9 +9,13 @@ import warnings
 def import_engine() -> None:
     """Import mmseg, and drop its remarks on optional parts that we do not use.
 
-    mmcv without its compiled extension prints and warns once per missing operator; none of them
-    is used by segmentation. Errors still come through as exceptions.
+    mmcv's operators are put in place before (see `engine.mmcv_ext`): mmseg imports mmdet where it
+    is installed, and mmdet settles at its import what it has. Errors still come through as
+    exceptions.
     """
+    from vicregl_bench.engine.mmcv_ext import install_mmcv_ext
+
+    install_mmcv_ext()
     previous = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

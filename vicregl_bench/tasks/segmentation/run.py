@@ -6,7 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,10 @@ from filelock import FileLock, Timeout
 from mmengine.evaluator import Evaluator
 from mmengine.optim import OptimWrapper
 
+from vicregl_bench.backbones.contract import Architecture
+from vicregl_bench.backbones.fit import PICTURES, SIDE, doubts
 from vicregl_bench.backbones.frozen import FrozenTrunk
-from vicregl_bench.backbones.resnet import resnet_spec
+from vicregl_bench.backbones.pictures import centre_crops
 from vicregl_bench.data import (
     Fingerprint,
     Pair,
@@ -143,6 +145,7 @@ def run_linear_segmentation(request: RunRequest, reporter: Reporter) -> RunOutco
     sound = require_sound(plan.dataset, on_progress=_lazy_stage(reporter, "checking the data"))
     for problem in sound.warnings:
         reporter.warn(f"{problem.file}: {problem.text}")
+    plan = _with_doubts(plan, reporter)
     try:
         plan.work.mkdir(parents=True, exist_ok=True)
         with FileLock(plan.work / "lock", timeout=0):
@@ -170,6 +173,17 @@ def run_linear_segmentation(request: RunRequest, reporter: Reporter) -> RunOutco
             "it resumes"
         ) from error
     return RunOutcome(record, path, skipped=False, predictions=predictions)
+
+
+def _with_doubts(plan: _Plan, reporter: Reporter) -> _Plan:
+    """Hold the weights' BatchNorm statistics against some pictures; doubts become notes."""
+    source = plan.request.source
+    paths = [pair.image for pair in plan.train[:PICTURES]]
+    found = doubts(source, centre_crops(paths, SIDE))
+    for text in found:
+        reporter.warn(text)
+    source = replace(source, notes=(*source.notes, *found))
+    return replace(plan, request=replace(plan.request, source=source))
 
 
 def _lazy_stage(reporter: Reporter, name: str) -> Callable[[int, int], None]:
@@ -208,6 +222,9 @@ def _plan(request: RunRequest) -> _Plan:
     print_ = fingerprint({"train": dataset.train, "val": dataset.val})
     deviations = [str(deviation) for deviation in task.deviations]
     deviations += [f"data: {note}" for note in dataset.notes]
+    family = source.architecture.family
+    if family != "resnet":
+        deviations.append(f"schedule: that of ResNets on a {family} backbone")
     if precision != default_precision(device):
         deviations.append(f"precision: {precision} instead of {default_precision(device)}")
     if holdout:
@@ -215,7 +232,7 @@ def _plan(request: RunRequest) -> _Plan:
             f"data.train: {len(train)} pictures instead of {len(dataset.train)}; "
             f"{len(holdout)} are held out to select the learning rate"
         )
-    identity = {
+    identity: dict[str, Any] = {
         "protocol": [task.info.name, task.info.version, task.profile],
         "settings": settings.model_dump(mode="json"),
         "select": request.select,
@@ -225,6 +242,8 @@ def _plan(request: RunRequest) -> _Plan:
         "preprocessing": [source.card.mean, source.card.std, source.card.channel_order],
         "data": print_.value,
     }
+    if source.card.output_norm:
+        identity["output_norm"] = True
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     return _Plan(
         request=request,
@@ -239,12 +258,12 @@ def _plan(request: RunRequest) -> _Plan:
     )
 
 
-def build_sweep(task: Task, arch: str) -> LinearSweep:
-    """The heads of a task: learning rates x seeds, in that order."""
+def build_sweep(task: Task, architecture: Architecture) -> LinearSweep:
+    """The heads of a task on a backbone: learning rates x seeds, in that order."""
     settings = task.settings
     heads = [HeadSpec(lr, s) for lr in settings.sweep.lrs for s in range(settings.sweep.seeds)]
     return LinearSweep(
-        resnet_spec(arch).out_channels,
+        sum(architecture.widths[index] for index in architecture.segmentation),
         settings.data.num_classes,
         heads,
         run_seed=settings.sweep.run_seed,
@@ -288,7 +307,7 @@ def _run(plan: _Plan, reporter: Reporter, clock: _Clock) -> tuple[Record, tuple[
         precision=plan.precision,
         device=plan.device,
     )
-    sweep = build_sweep(task, source.arch)
+    sweep = build_sweep(task, source.architecture)
     stop = StopFlag()
     with stop.listening():
         try:
@@ -364,7 +383,12 @@ def _train_and_evaluate(
     workers = plan.request.workers
     workers = default_workers(plan.device) if workers is None else workers
     card = plan.request.source.card
-    model = FrozenSweepSegmentor(trunk, sweep, preprocessor(data, card))
+    model = FrozenSweepSegmentor(
+        trunk,
+        sweep,
+        preprocessor(data, card),
+        maps=plan.request.source.architecture.segmentation,
+    )
     val_metric = SweepIoUMetric(keep=[str(pair.image) for pair in _pictures_to_draw(plan)])
     holdout_metric = SweepIoUMetric()
     evaluation = EvaluationHook(stop)

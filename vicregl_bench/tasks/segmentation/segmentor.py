@@ -1,5 +1,6 @@
 """The mmengine model of a frozen linear sweep: one trunk pass, K heads, no autograd."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -8,7 +9,7 @@ from mmseg.models.segmentors import BaseSegmentor
 from torch import Tensor
 
 from vicregl_bench.backbones.frozen import FrozenTrunk
-from vicregl_bench.heads.interpolation import resize_matrix
+from vicregl_bench.heads.interpolation import resize_concat, resize_matrix
 from vicregl_bench.heads.linear_sweep import LinearSweep
 from vicregl_bench.tasks.segmentation.dataset import stack_labels
 
@@ -19,20 +20,26 @@ class FrozenSweepSegmentor(BaseSegmentor):  # type: ignore[misc]
     The trunk is no submodule: it is neither trained nor saved nor switched to training mode.
 
     Args:
-        trunk: the frozen backbone; its last map feeds the heads.
+        trunk: the frozen backbone.
         sweep: the heads.
         data_preprocessor: mmseg's configuration of it.
+        maps: indices of the trunk's maps that feed the heads.
     """
 
     def __init__(
-        self, trunk: FrozenTrunk, sweep: LinearSweep, data_preprocessor: dict[str, Any]
+        self,
+        trunk: FrozenTrunk,
+        sweep: LinearSweep,
+        data_preprocessor: dict[str, Any],
+        maps: Sequence[int] = (-1,),
     ) -> None:
         super().__init__(data_preprocessor=data_preprocessor)
-        self._trunk, self.sweep = trunk, sweep
+        self._trunk, self.sweep, self._maps = trunk, sweep, tuple(maps)
 
     def extract_feat(self, inputs: Tensor) -> Tensor:
-        """Last map of the trunk, (B, D, h, w)."""
-        return self._trunk(inputs)[-1]
+        """Maps of the trunk at the size of the first, concatenated, (B, D, h, w)."""
+        maps = self._trunk(inputs)
+        return resize_concat([maps[index] for index in self._maps])
 
     def train_step(self, data: Any, optim_wrapper: Any) -> dict[str, Tensor]:
         """One iteration of every head: hand-written gradients, one optimiser step.

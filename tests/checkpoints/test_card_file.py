@@ -1,0 +1,99 @@
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.checkpoints.layouts import Shapes, prefixed
+from vicregl_bench.checkpoints import load_checkpoint
+from vicregl_bench.checkpoints.card_file import read_card_file
+from vicregl_bench.errors import CheckpointError
+
+
+def saved(tmp_path: Path, content: object, card: str) -> Path:
+    path = tmp_path / "weights.pth"
+    torch.save(content, path)
+    (tmp_path / "weights.pth.card.yaml").write_text(card)
+    return path
+
+
+def test_an_unknown_method_is_described_without_code(
+    tmp_path: Path, resnet18: dict[str, Tensor], targets: dict[str, Shapes]
+) -> None:
+    odd = {key.replace("layer", "block_"): value for key, value in resnet18.items()}
+    path = saved(
+        tmp_path,
+        {"nets": prefixed(odd, "trunk.") | prefixed(odd, "shadow.")},
+        """
+        method: my_method
+        title: My method
+        arch: resnet18
+        mean: [0, 0, 0]
+        std: [255, 255, 255]
+        channel_order: bgr
+        detection_preset: lars
+        prefix: nets.trunk
+        rename: {'block_(\\d)': 'layer\\1'}
+        """,
+    )
+    loaded = load_checkpoint(path, targets)
+    assert (loaded.method, loaded.card.title, loaded.arch) == ("my_method", "My method", "resnet18")
+    assert loaded.card.std == (255.0, 255.0, 255.0)
+    assert (loaded.card.channel_order, loaded.card.detection_preset) == ("bgr", "lars")
+    assert torch.equal(
+        loaded.state_dict["layer4.1.conv2.weight"], resnet18["layer4.1.conv2.weight"]
+    )
+    assert loaded.coverage.address == "nets.trunk."
+
+
+def test_a_field_overrides_the_readers_own(
+    tmp_path: Path, resnet50: dict[str, Tensor], targets: dict[str, Shapes]
+) -> None:
+    path = saved(tmp_path, resnet50, "arch: resnet50_v1")
+    loaded = load_checkpoint(path, targets)
+    assert (loaded.arch, loaded.method) == ("resnet50_v1", "bare")
+    assert loaded.settled == "the card of bare"
+    assert load_checkpoint(path, targets, arch="resnet50").arch == "resnet50"
+
+
+def test_a_known_method_brings_its_card(
+    tmp_path: Path, resnet18: dict[str, Tensor], targets: dict[str, Shapes]
+) -> None:
+    loaded = load_checkpoint(saved(tmp_path, resnet18, "method: vicregl"), targets)
+    assert (loaded.method, loaded.card.title, loaded.detected) == ("vicregl", "VICRegL", "bare")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("- a list", "a card is a mapping"),
+        ("arch: [", "cannot be read as YAML"),
+        ("architecture: resnet50", "known fields: method"),
+        ("std: [0, 1, 1]", "std.0: Input should be greater than 0"),
+        ("mean: [1, 2]", "mean"),
+        ("channel_order: grb", "'rgb' or 'bgr'"),
+        ("rename: {'(': x}", "rename"),
+        ("method: 'a b'", "method"),
+        ("arch: resnet51", "resnet51, which cannot be evaluated"),
+        ("rename: {'.*': 'one'}", "turns two keys into one"),
+    ],
+)
+def test_bad_cards_stop(
+    tmp_path: Path,
+    resnet18: dict[str, Tensor],
+    targets: dict[str, Shapes],
+    text: str,
+    said: str,
+) -> None:
+    with pytest.raises(CheckpointError, match=said) as caught:
+        load_checkpoint(saved(tmp_path, resnet18, text), targets)
+    assert "\n" not in str(caught.value)
+
+
+def test_yaml_makes_no_objects(tmp_path: Path) -> None:
+    (tmp_path / "w.pth.card.yaml").write_text(
+        f"!!python/object/apply:os.system ['touch {tmp_path}/ran']"
+    )
+    with pytest.raises(CheckpointError, match="cannot be read as YAML"):
+        read_card_file(tmp_path / "w.pth")
+    assert not (tmp_path / "ran").exists()
