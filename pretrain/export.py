@@ -19,7 +19,7 @@ from pretrain.augment import NORMALISATION
 from pretrain.model import Branch, JointEmbedding, find_backbone
 from pretrain.recipe import Recipe, changed_settings, load_recipe
 from vicregl_bench.checkpoints.convert import convert_state
-from vicregl_bench.checkpoints.own import CARD_FORMAT
+from vicregl_bench.checkpoints.methods.own import CARD_FORMAT
 
 MODEL_FORMAT = "vicregl-bench model 1"
 _TITLES = {

@@ -23,6 +23,10 @@ MAX_NAME = 1000
 """Characters of a container's or a tensor's joined name."""
 
 
+MAX_EXPANDED = 1 << 24
+"""Views of more elements than this must have as many values."""
+
+
 @dataclass(frozen=True)
 class Container:
     """A dict in the file whose own values include tensors.
@@ -106,7 +110,8 @@ def find_containers(loaded: object) -> Contents:
     inside itself.
 
     Raises:
-        CheckpointError: the dicts hold one another so often that there is no end to them.
+        CheckpointError: the dicts hold one another so often that there is no end to them, or a
+            tensor has far more elements than values.
     """
     entries = _as_mapping(loaded)
     card = entries.get("card") if entries is not None else None
@@ -163,6 +168,7 @@ def _tensor_dtype(dtype: np.dtype[Any]) -> np.dtype[Any] | None:
 def _as_tensor(value: object) -> Tensor | None:
     """Return a tensor, or an array of numbers as one that shares its memory where it can."""
     if isinstance(value, Tensor):
+        _check_storage(value)
         return value
     dtype = _tensor_dtype(value.dtype) if isinstance(value, np.ndarray) else None
     if dtype is None:
@@ -174,6 +180,18 @@ def _as_tensor(value: object) -> Tensor | None:
         and all(step >= 0 and step % value.itemsize == 0 for step in value.strides)
     )
     return torch.from_numpy(value if shareable else value.astype(dtype, order="C"))
+
+
+def _check_storage(tensor: Tensor) -> None:
+    """Refuse a large view with more elements than values: comparing it would have no end."""
+    if tensor.numel() <= MAX_EXPANDED or tensor.layout != torch.strided or tensor.is_meta:
+        return
+    stored = tensor.untyped_storage().nbytes() // tensor.element_size()
+    if tensor.numel() > stored:
+        raise CheckpointError(
+            f"the file holds a tensor that is an expanded view, {tensor.numel():,} elements over "
+            f"{stored:,} values; save the weights as contiguous tensors"
+        )
 
 
 class _Walk:

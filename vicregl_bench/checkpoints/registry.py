@@ -1,6 +1,7 @@
-"""The list of readers. A new method is one file in this package and one line here."""
+"""The list of readers. A new method is one file in `methods` and one line here."""
 
-from vicregl_bench.checkpoints import (
+from vicregl_bench.checkpoints.contents import Contents
+from vicregl_bench.checkpoints.methods import (
     bare,
     barlow_twins,
     byol,
@@ -30,7 +31,6 @@ from vicregl_bench.checkpoints import (
     vicregl,
     vissl,
 )
-from vicregl_bench.checkpoints.contents import Contents
 from vicregl_bench.checkpoints.reader import Reader
 from vicregl_bench.errors import CheckpointError
 

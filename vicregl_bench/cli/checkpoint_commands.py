@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from vicregl_bench.cli.output import print_json, print_rows, print_text
+from vicregl_bench.cli.quiet import import_engine
 from vicregl_bench.errors import CheckpointError, ConfigError
 
 Ckpt = Annotated[str, typer.Option(help="Checkpoint file.")]
@@ -99,6 +100,7 @@ def _inspect(
 
 
 def _doubts(source: Any, folder: Path) -> list[str]:
+    import_engine()
     from vicregl_bench.backbones.fit import PICTURES, SIDE, doubts
     from vicregl_bench.backbones.pictures import centre_crops, find_pictures
 
