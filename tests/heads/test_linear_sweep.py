@@ -29,8 +29,23 @@ def train(sweep: LinearSweep, steps: int, dtype: torch.dtype) -> LinearSweep:
     return sweep
 
 
+def pyramid(features: Tensor) -> list[Tensor]:
+    """The same channels as maps of several sizes, the largest first."""
+    first, second, third = features.split([5, 4, 3], dim=1)
+    return [first, F.adaptive_avg_pool2d(second, (3, 4)), F.adaptive_avg_pool2d(third, 2)]
+
+
+def concatenated(maps: list[Tensor]) -> Tensor:
+    size = maps[0].shape[2:]
+    return torch.cat([F.interpolate(one, size=size, mode="bilinear") for one in maps], dim=1)
+
+
+@pytest.mark.parametrize("several", [False, True])
 @pytest.mark.parametrize("options", [{}, {"dropout": 0.3}, {"batch_norm": True}, RELEASED])
-def test_gradients_equal_autograd_of_the_plain_layers(options: dict[str, Any]) -> None:
+def test_gradients_equal_autograd_of_the_plain_layers(
+    options: dict[str, Any], several: bool
+) -> None:
+    """Several maps are never concatenated here, and equal their plain concatenation."""
     heads = [HeadSpec(0.1, 0), HeadSpec(0.1, 1)]
     sweep = LinearSweep(D, C, heads, dtype=torch.float64, **options)
     for parameters in (sweep.gammas, sweep.betas):  # away from their trivial start
@@ -38,7 +53,9 @@ def test_gradients_equal_autograd_of_the_plain_layers(options: dict[str, Any]) -
             p.data += 0.1 * torch.randn(D, dtype=torch.float64)
     features, labels = batch(0, torch.float64)
     masks = sweep._dropout_masks(len(features), range(2))
-    losses = sweep.accumulate_gradients(features, labels)
+    maps = pyramid(features) if several else [features]
+    losses = sweep.accumulate_gradients(maps, labels)
+    features = concatenated(maps)
     for k in range(2):
         ours = sweep.head_parameters(k)
         weight, bias, *affine = [p.detach().clone().requires_grad_() for p in ours]
@@ -53,18 +70,22 @@ def test_gradients_equal_autograd_of_the_plain_layers(options: dict[str, Any]) -
             torch.testing.assert_close(parameter.grad, plain.grad, rtol=1e-10, atol=1e-15)
 
 
-def test_running_statistics_and_evaluation_equal_batch_norm() -> None:
+@pytest.mark.parametrize("several", [False, True])
+def test_running_statistics_and_evaluation_equal_batch_norm(several: bool) -> None:
     sweep = LinearSweep(D, C, [HeadSpec(0.1, 0)], dtype=torch.float64, batch_norm=True)
     peer = nn.BatchNorm2d(D, dtype=torch.float64)
     for step in range(3):
         features, labels = batch(step, torch.float64)
-        sweep.accumulate_gradients(features, labels)
-        peer(features)
+        maps = pyramid(features) if several else [features]
+        sweep.accumulate_gradients(maps, labels)
+        peer(concatenated(maps))
     torch.testing.assert_close(sweep.running_mean, peer.running_mean, rtol=1e-12, atol=0)
     torch.testing.assert_close(sweep.running_var, peer.running_var, rtol=1e-12, atol=0)
     features, _ = batch(9, torch.float64)
-    expected = F.conv2d(peer.eval()(features), sweep.weights[0][:, :, None, None])
-    torch.testing.assert_close(sweep.logits(features[1])[0], expected[1], rtol=1e-10, atol=1e-14)
+    maps = pyramid(features) if several else [features]
+    expected = F.conv2d(peer.eval()(concatenated(maps)), sweep.weights[0][:, :, None, None])
+    ours = sweep.logits([one[1] for one in maps])[0]
+    torch.testing.assert_close(ours, expected[1], rtol=1e-10, atol=1e-14)
 
 
 @pytest.mark.parametrize("options", [{}, RELEASED])

@@ -274,7 +274,11 @@ def test_the_protocol_is_what_runs() -> None:
 
     from vicregl_bench.backbones.zoo import find_architecture
     from vicregl_bench.tasks.segmentation.dataset import test_pipeline, train_pipeline
-    from vicregl_bench.tasks.segmentation.run import build_optimizer, build_sweep, poly_schedule
+    from vicregl_bench.tasks.segmentation.run import (
+        build_optimizer,
+        build_sweep,
+        learning_rate_schedule,
+    )
 
     task = load_task("voc_linear_released", "paper", {"sweep.lrs": [0.1, 0.01]})
     sweep = build_sweep(task, find_architecture("resnet50"))
@@ -284,7 +288,7 @@ def test_the_protocol_is_what_runs() -> None:
     wrapper = build_optimizer(task, sweep)
     groups = wrapper.optimizer.param_groups
     assert all((g["momentum"], g["weight_decay"]) == (0.9, 5e-4) for g in groups)
-    config = poly_schedule(task)
+    (config,) = learning_rate_schedule(task)
     assert config.pop("type") == "PolyLR"
     scheduler = PolyLR(wrapper.optimizer, **config)
     for _ in range(10_000):

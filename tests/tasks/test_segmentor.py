@@ -12,9 +12,12 @@ from mmseg.models import EncoderDecoder
 from mmseg.structures import SegDataSample
 
 from vicregl_bench.backbones.frozen import FrozenTrunk
+from vicregl_bench.backbones.openmmlab import BenchBackbone  # noqa: F401  registered for mmseg
 from vicregl_bench.backbones.resnet import build_resnet, random_resnet_state, resnet_options
+from vicregl_bench.backbones.source import read_backbone
 from vicregl_bench.heads.linear_sweep import HeadSpec, LinearSweep
-from vicregl_bench.tasks.segmentation.segmentor import FrozenSweepSegmentor
+from vicregl_bench.tasks.protocol import SlideSection
+from vicregl_bench.tasks.segmentation.segmentor import FrozenSweepSegmentor, windows
 
 SIZE, CLASSES, WIDTH = 96, 21, 512
 PREPROCESSOR = {
@@ -88,11 +91,13 @@ def peer() -> tuple[EncoderDecoder, OptimWrapper]:
     return model, OptimWrapper(torch.optim.SGD(trained, lr=0.1, momentum=0.9, weight_decay=5e-4))
 
 
-def ours(heads: list[HeadSpec]) -> tuple[FrozenSweepSegmentor, OptimWrapper]:
+def ours(
+    heads: list[HeadSpec], slide: SlideSection | None = None
+) -> tuple[FrozenSweepSegmentor, OptimWrapper]:
     backbone = build_resnet("resnet18", 16)
     backbone.load_state_dict(damped_state())
     sweep = LinearSweep(WIDTH, CLASSES, heads)
-    model = FrozenSweepSegmentor(FrozenTrunk(backbone), sweep, PREPROCESSOR)
+    model = FrozenSweepSegmentor(FrozenTrunk(backbone), sweep, PREPROCESSOR, slide=slide)
     optimizer = torch.optim.SGD(sweep.param_groups(), lr=1.0, momentum=0.9, weight_decay=5e-4)
     return model, OptimWrapper(optimizer)
 
@@ -123,10 +128,16 @@ def test_twenty_iterations_equal_mmsegmentation() -> None:
     assert float(moved) > 0.05 * float(begun.norm())
 
 
+@pytest.mark.parametrize("slide", [None, SlideSection(crop=48, stride=32)])
 @pytest.mark.parametrize("original", [(64, 97), (120, 181), (41, 60)])
-def test_predictions_equal_mmsegmentation(original: tuple[int, int]) -> None:
+def test_predictions_equal_mmsegmentation(
+    original: tuple[int, int], slide: SlideSection | None
+) -> None:
     theirs, _ = peer()
-    mine, _ = ours([HeadSpec(0.1, 0), HeadSpec(0.1, 1)])
+    if slide is not None:
+        sizes = {"crop_size": (slide.crop,) * 2, "stride": (slide.stride,) * 2}
+        theirs.test_cfg = ConfigDict(mode="slide", **sizes)
+    mine, _ = ours([HeadSpec(0.1, 0), HeadSpec(0.1, 1)], slide)
     theirs.eval()
     for k in range(2):
         with torch.no_grad():
@@ -140,6 +151,65 @@ def test_predictions_equal_mmsegmentation(original: tuple[int, int]) -> None:
         # a pixel on the border of two classes may fall to either side by rounding
         assert float((labels[k] == expected).float().mean()) > 0.999
     assert not torch.equal(labels[0], labels[1])
+
+
+def test_four_maps_equal_mmsegmentations_concatenation() -> None:
+    """A ConvNeXt's stages under mmseg's `resize_concat`: losses and predictions of one head."""
+    source = read_backbone("random:convnext_atto_no_layerscale")
+    width = sum(source.architecture.widths)
+    sweep = LinearSweep(width, CLASSES, [HeadSpec(0.1, 0)])
+    mine = FrozenSweepSegmentor(
+        FrozenTrunk(source.build()),
+        sweep,
+        PREPROCESSOR,
+        maps=source.architecture.segmentation,
+        slide=SlideSection(crop=64, stride=43),
+    )
+    init_default_scope("mmseg")
+    head = {
+        "type": "FCNHead",
+        "in_channels": list(source.architecture.widths),
+        "in_index": [0, 1, 2, 3],
+        "input_transform": "resize_concat",
+        "channels": width,
+        "num_convs": 0,
+        "concat_input": False,
+        "dropout_ratio": 0.0,
+        "num_classes": CLASSES,
+        "align_corners": False,
+    }
+    theirs = EncoderDecoder(
+        data_preprocessor=PREPROCESSOR,
+        backbone={"type": "BenchBackbone", "ckpt": "random:convnext_atto_no_layerscale"},
+        decode_head=head,
+        test_cfg=ConfigDict(mode="slide", crop_size=(64, 64), stride=(43, 43)),
+    )
+    with torch.no_grad():
+        theirs.decode_head.conv_seg.weight.copy_(sweep.weights[0][:, :, None, None])
+        theirs.decode_head.conv_seg.bias.zero_()
+    wrapper = OptimWrapper(torch.optim.AdamW(theirs.decode_head.conv_seg.parameters(), lr=1e-3))
+    my_wrapper = OptimWrapper(torch.optim.AdamW(sweep.param_groups()))
+    my_wrapper.param_groups[0]["lr"] = 1e-3
+    for step in range(5):
+        theirs.train()
+        their_log = theirs.train_step(batch(step), wrapper)
+        losses = mine.loss(**mine.data_preprocessor(batch(step), True))["loss_per_head"]
+        my_wrapper.step()
+        my_wrapper.zero_grad()
+        assert float(losses[0]) == pytest.approx(float(their_log["loss"].detach()), rel=1e-4)
+    theirs.eval()
+    torch.manual_seed(0)
+    with torch.no_grad():
+        expected = theirs.test_step(test_picture((80, 120)))[0].pred_sem_seg.data[0]
+    torch.manual_seed(0)
+    labels = mine.test_step(test_picture((80, 120)))[0].pred_sem_seg.data[0]
+    assert float((labels == expected).float().mean()) > 0.999
+
+
+def test_windows_cover_and_end_with_the_picture() -> None:
+    rows = [rows for rows, columns in windows((100, 40), 48, 32) if columns.start == 0]
+    assert [(r.start, r.stop) for r in rows] == [(0, 48), (32, 80), (52, 100)]
+    assert {(c.start, c.stop) for _, c in windows((100, 40), 48, 32)} == {(0, 40)}
 
 
 def test_the_trunk_is_neither_saved_nor_trained() -> None:

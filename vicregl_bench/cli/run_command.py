@@ -83,7 +83,7 @@ def run(
     from vicregl_bench.tasks.protocol import load_task
 
     overrides = parse_overrides(settings or []) | _sweep_overrides(lrs, seeds)
-    chosen = load_task(task, profile.value, overrides)
+    load_task(task, profile.value, overrides)  # what is wrong whatever the backbone, at once
     with StderrReporter() as reporter, contextlib.redirect_stdout(sys.stderr):
         # imported late: torch and mmseg take seconds, a wrong option should not
         import_engine()
@@ -96,6 +96,13 @@ def run(
         )
         for note in source.notes:
             reporter.warn(note)
+        chosen = load_task(
+            task,
+            profile.value,
+            overrides,
+            family=source.architecture.family,
+            arch=source.architecture.name,
+        )
         request = RunRequest(
             task=chosen,
             source=source,

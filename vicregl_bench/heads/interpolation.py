@@ -6,7 +6,6 @@ two resizings in a row are one pair of matrices.
 """
 
 import itertools
-from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
@@ -40,18 +39,3 @@ def resize_matrix(
     for in_size, out_size in itertools.pairwise(sizes):
         matrix = _matrix(in_size, out_size) @ matrix
     return matrix.to(device=device, dtype=dtype)
-
-
-def resize_concat(maps: Sequence[Tensor]) -> Tensor:
-    """Concatenate maps (B, C_i, h_i, w_i) along the channels at the size of the first.
-
-    Bilinear, align_corners=False (mmseg's `resize_concat`).
-    """
-    size = maps[0].shape[-2:]
-    same = [
-        one
-        if one.shape[-2:] == size
-        else F.interpolate(one, size=size, mode="bilinear", align_corners=False)
-        for one in maps
-    ]
-    return same[0] if len(same) == 1 else torch.cat(same, dim=1)

@@ -3,20 +3,29 @@
 Every head is one run of its own: own learning rate, initialisation, dropout stream and (in the
 optimiser) momentum. They share the features, the data order and, where there is a BatchNorm, its
 statistics, which depend on frozen features only. Source: VICRegL, appendix D.2 (1x1 linear head
-over a grid of learning rates, mean of three runs with random heads); the BatchNorm and dropout
-before the 1x1 are those of the released configs.
+over a grid of learning rates, mean of three runs with random heads; of ConvNeXts and ViTs over the
+concatenation of four maps); the BatchNorm and dropout before the 1x1 are those of the released
+configs.
+
+Maps of several sizes are never concatenated. A 1x1 convolution and bilinear upsampling commute, so
+each map meets its part of the weights at its own size, and what is upsampled to the size of the
+first map are logits. BatchNorm's statistics are those of the upsampled maps: their mean and second
+moment are quadratic forms of the small maps.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from vicregl_bench.heads.dense_cross_entropy import DenseCrossEntropy
+from vicregl_bench.heads.interpolation import resize_matrix
 
 _INITIALISATION, _DROPOUT = 1, 2
+
+Features = Tensor | Sequence[Tensor]
 
 
 @dataclass(frozen=True)
@@ -25,6 +34,76 @@ class HeadSpec:
 
     lr: float
     seed: int
+
+
+@dataclass(frozen=True)
+class _Map:
+    """One of the maps of a batch, its pixels in rows, and the way to the size of the first map.
+
+    Attributes:
+        pixels: (B, h * w, D).
+        size: (h, w).
+        vertical: (H, h) matrix of the upsampling, None where the size is the first map's.
+        horizontal: (W, w) matrix, likewise.
+    """
+
+    pixels: Tensor
+    size: tuple[int, int]
+    vertical: Tensor | None = None
+    horizontal: Tensor | None = None
+
+    @classmethod
+    def of(cls, features: Tensor, target: tuple[int, int]) -> "_Map":
+        """Take a batch of maps (B, D, h, w) to be upsampled to the target size."""
+        batch, channels, h, w = features.shape
+        pixels = features.permute(0, 2, 3, 1).reshape(batch, h * w, channels)
+        if (h, w) == target:
+            return cls(pixels, (h, w))
+        like = {"dtype": features.dtype, "device": features.device}
+        return cls(
+            pixels,
+            (h, w),
+            resize_matrix(h, target[0], **like),
+            resize_matrix(w, target[1], **like),
+        )
+
+    def upsample(self, logits: Tensor) -> Tensor:
+        """(N, h * w) at this map's size to (N, H * W)."""
+        if self.vertical is None or self.horizontal is None:
+            return logits
+        wide = logits.view(-1, *self.size) @ self.horizontal.T
+        return torch.matmul(self.vertical, wide).flatten(1)
+
+    def adjoint(self, gradient: Tensor) -> Tensor:
+        """Transpose of `upsample`."""
+        if self.vertical is None or self.horizontal is None:
+            return gradient
+        tall = gradient.view(-1, self.vertical.shape[0], self.horizontal.shape[0])
+        return torch.matmul(self.vertical.T, tall @ self.horizontal).flatten(1)
+
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """Mean and biased variance (D,) over the pixels of the upsampled maps of the batch."""
+        if self.vertical is None or self.horizontal is None:
+            var, mean = torch.var_mean(self.pixels, dim=(0, 1), correction=0)
+            return mean, var
+        (height, _), (width, _) = self.vertical.shape, self.horizontal.shape
+        rows, columns = self.vertical.sum(0) / height, self.horizontal.sum(0) / width
+        share = torch.outer(rows, columns).flatten()
+        mean = torch.einsum("bpd,p->d", self.pixels, share) / len(self.pixels)
+        centred = (self.pixels - mean).unflatten(1, self.size)
+        across = torch.einsum("bijd,jk->bikd", centred, self.horizontal.T @ self.horizontal / width)
+        both = torch.einsum("bikd,il->blkd", across, self.vertical.T @ self.vertical / height)
+        return mean, (centred * both).sum(dim=(0, 1, 2)) / len(self.pixels)
+
+
+def _product(offset: Tensor, weight: Tensor, maps: Sequence[_Map], b: int) -> Tensor:
+    """Logits (K * C, H * W) of picture b: offset (K, C), weight (K, C, all channels)."""
+    widths = [one.pixels.shape[2] for one in maps]
+    first, *rest = zip(maps, weight.flatten(0, 1).split(widths, dim=1), strict=True)
+    logits = torch.addmm(offset.reshape(-1, 1), first[1], first[0].pixels[b].T)
+    for one, part in rest:
+        logits += one.upsample(part @ one.pixels[b].T)
+    return logits
 
 
 def _generator(*entropy: int) -> torch.Generator:
@@ -41,7 +120,7 @@ class LinearSweep(nn.Module):
     iteration alone: not from K, not from the learning rate, not from what ran before.
 
     Args:
-        in_channels: D, channels of the feature map.
+        in_channels: D, channels of the feature map, or of all maps together.
         num_classes: C.
         heads: the K heads.
         run_seed: seed of the whole run.
@@ -119,16 +198,17 @@ class LinearSweep(nn.Module):
         weight = self.weights[0]
         return torch.stack([drawn[h.seed] for h in heads]).to(weight.device, weight.dtype)
 
-    def _normalise(self, features: Tensor) -> Tensor:
-        """Normalise with the statistics of the batch, and update the running ones.
-
-        features: (B, h*w, D); returns the same shape.
-        """
-        var, mean = torch.var_mean(features, dim=(0, 1), correction=0)
-        count = features.shape[0] * features.shape[1]
+    def _normalise(self, maps: Sequence[_Map]) -> list[_Map]:
+        """Normalise with the statistics of the batch, and update the running ones."""
+        moments = [one.moments() for one in maps]
+        mean, var = (torch.cat(parts) for parts in zip(*moments, strict=True))
+        count = maps[0].pixels.shape[0] * maps[0].pixels.shape[1]
         self.running_mean.lerp_(mean, self.momentum)
         self.running_var.lerp_(var * (count / (count - 1)), self.momentum)
-        return (features - mean).mul_(torch.rsqrt(var + self.eps))
+        return [
+            replace(one, pixels=(one.pixels - mean).mul_(torch.rsqrt(var + self.eps)))
+            for one, (mean, var) in zip(maps, moments, strict=True)
+        ]
 
     def _dense_loss(self, map_size: tuple[int, int], labels: Tensor) -> DenseCrossEntropy:
         mask_size = (labels.shape[-2], labels.shape[-1])
@@ -147,7 +227,7 @@ class LinearSweep(nn.Module):
         return self._loss
 
     @torch.no_grad()
-    def accumulate_gradients(self, features: Tensor, labels: Tensor) -> Tensor:
+    def accumulate_gradients(self, features: Features, labels: Tensor) -> Tensor:
         """Forward and backward of one training iteration for all heads.
 
         Sets `.grad` of every parameter to the gradient of its head's mean loss. A head whose loss
@@ -156,19 +236,21 @@ class LinearSweep(nn.Module):
         are overwritten.
 
         Args:
-            features: (B, D, h, w) feature maps; may have been made in inference mode.
+            features: (B, D, h, w) feature maps, or several (B, D_i, h_i, w_i) that stand for their
+                concatenation at the size of the first; may have been made in inference mode.
             labels: (B, H, W) integer labels.
 
         Returns:
             (K,) losses, each the mean over all pixels of the batch; NaN for a diverged head.
         """
-        batch, channels, h, w = features.shape
+        given = (features,) if isinstance(features, Tensor) else tuple(features)
+        batch, h, w = given[0].shape[0], *given[0].shape[-2:]
         alive = (self.diverged_at < 0).nonzero().flatten().tolist()
         heads, classes = len(alive), self.num_classes
         loss_of = self._dense_loss((h, w), labels)
-        pixels = features.permute(0, 2, 3, 1).reshape(batch, h * w, channels)
+        maps = [_Map.of(one, (h, w)) for one in given]
         if self.batch_norm:
-            pixels = self._normalise(pixels)
+            maps = self._normalise(maps)
         all_losses: Tensor = self.weights[0].new_full((len(self.heads),), float("nan"))
         if not alive:
             return all_losses
@@ -188,11 +270,13 @@ class LinearSweep(nn.Module):
             shift = None if beta is None else beta if mask is None else beta * mask
             folded = weight if scale is None else weight * scale[:, None, :]
             offset = bias if shift is None else bias + torch.einsum("kcd,kd->kc", weight, shift)
-            logits = torch.addmm(offset.reshape(-1, 1), folded.view(-1, channels), pixels[b].T)
+            logits = _product(offset, folded, maps, b)
             loss, grad = loss_of(logits.view(heads, classes, h, w), labels[b], labels.numel())
             losses += loss
             flat = grad.view(heads * classes, h * w)
-            through = (flat @ pixels[b]).view(heads, classes, channels)
+            parts = [one.adjoint(flat) @ one.pixels[b] for one in maps]
+            through = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+            through = through.view(heads, classes, -1)
             summed = flat.sum(dim=1).view(heads, classes)
             grad_bias += summed
             if scale is None:
@@ -232,16 +316,19 @@ class LinearSweep(nn.Module):
         return torch.stack([parameters[k] for k in heads])
 
     @torch.no_grad()
-    def logits(self, features: Tensor) -> Tensor:
+    def logits(self, features: Features) -> Tensor:
         """Logits of every head at the resolution of the map, in evaluation mode.
 
         Args:
-            features: (D, h, w) map of one picture.
+            features: (D, h, w) map of one picture, or several (D_i, h_i, w_i) that stand for their
+                concatenation at the size of the first.
 
         Returns:
             (K, C, h, w).
         """
-        channels, h, w = features.shape
+        given = (features,) if isinstance(features, Tensor) else tuple(features)
+        size = (given[0].shape[-2], given[0].shape[-1])
+        maps = [_Map.of(one[None], size) for one in given]
         weight, offset = torch.stack(list(self.weights)), torch.stack(list(self.biases))
         if self.batch_norm:
             inverse = torch.rsqrt(self.running_var + self.eps)
@@ -249,6 +336,5 @@ class LinearSweep(nn.Module):
             shift = torch.stack(list(self.betas)) - self.running_mean * scale
             offset = offset + torch.einsum("kcd,kd->kc", weight, shift)
             weight = weight * scale[:, None, :]
-        flat = features.permute(1, 2, 0).reshape(h * w, channels)
-        product = torch.addmm(offset.reshape(-1, 1), weight.view(-1, channels), flat.T)
-        return product.view(len(self.heads), self.num_classes, h, w)
+        product = _product(offset, weight, maps, 0)
+        return product.view(len(self.heads), self.num_classes, *size)

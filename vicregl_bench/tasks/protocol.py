@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveInt, field_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from vicregl_bench.engine.settings import Section, build_settings, flatten, require_known
 from vicregl_bench.errors import ConfigError
@@ -51,11 +51,19 @@ class DataSection(Section):
 
 
 class OptimizerSection(Section):
-    """Arguments of torch's SGD; the learning rates are the sweep's."""
+    """Arguments of torch's SGD or AdamW; the learning rates are the sweep's."""
 
-    type: Literal["SGD"]
-    momentum: Share
+    type: Literal["SGD", "AdamW"]
+    momentum: Share | None = None  # of SGD
+    betas: tuple[Share, Share] | None = None  # of AdamW
     weight_decay: Annotated[float, Field(ge=0.0)]
+
+    @model_validator(mode="after")
+    def _has_its_own(self) -> "OptimizerSection":
+        needed, other = ("momentum", "betas") if self.type == "SGD" else ("betas", "momentum")
+        if getattr(self, needed) is None or getattr(self, other) is not None:
+            raise ValueError(f"{self.type} takes {needed}, not {other}")
+        return self
 
 
 class PolySection(Section):
@@ -65,6 +73,26 @@ class PolySection(Section):
     eta_min: Annotated[float, Field(ge=0.0)]
 
 
+class WarmupSection(Section):
+    """mmengine's LinearLR before the poly schedule, which then begins where it ends."""
+
+    iters: PositiveInt
+    start_factor: Annotated[float, Field(gt=0.0, le=1.0)]
+
+
+class SlideSection(Section):
+    """Test by sliding windows, as mmsegmentation's `slide_inference`."""
+
+    crop: PositiveInt
+    stride: PositiveInt
+
+    @model_validator(mode="after")
+    def _no_gaps(self) -> "SlideSection":
+        if self.stride > self.crop:
+            raise ValueError("a stride larger than the crop leaves gaps")
+        return self
+
+
 class ScheduleSection(Section):
     """Iterations, batch and optimiser."""
 
@@ -72,12 +100,21 @@ class ScheduleSection(Section):
     batch_size: Annotated[int, Field(gt=0, le=4096)]
     optimizer: OptimizerSection
     poly: PolySection
+    warmup: WarmupSection | None = None
+
+    @model_validator(mode="after")
+    def _warm_up_ends(self) -> "ScheduleSection":
+        if self.warmup is not None and self.warmup.iters >= self.iters:
+            raise ValueError(
+                f"{self.warmup.iters} iterations of warm-up leave none of {self.iters}"
+            )
+        return self
 
 
 class BackboneSection(Section):
     """What is asked of the backbone."""
 
-    output_stride: Literal[8, 16, 32]
+    output_stride: Literal[8, 16, 32] | None = None  # of a ResNet; the others have their own
 
 
 class HeadSection(Section):
@@ -109,9 +146,14 @@ class Settings(Section):
 
     data: DataSection
     schedule: ScheduleSection
-    backbone: BackboneSection
+    backbone: BackboneSection = BackboneSection()
     head: HeadSection
     sweep: SweepSection
+    slide: SlideSection | None = None  # test on whole pictures where there is none
+
+    def dump(self) -> dict[str, Any]:
+        """Plain JSON values; what does not apply (no warm-up, whole pictures) is left out."""
+        return self.model_dump(mode="json", exclude_none=True)
 
 
 class Deviation(Section):
@@ -166,14 +208,25 @@ def protocol_info(name: str) -> ProtocolInfo:
 
 
 def load_task(
-    name: str, profile: str = "paper", overrides: Mapping[str, Any] | None = None
+    name: str,
+    profile: str = "paper",
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    family: str = "resnet",
+    arch: str = "",
 ) -> Task:
-    """Read a protocol, apply a profile and the overrides of a run.
+    """Read a protocol as it applies to a backbone, apply a profile and the overrides of a run.
+
+    Grid, optimiser, schedule and head follow from the backbone's family (VICRegL, appendix D.2):
+    the file's own sections are those of ResNets, `families` has what replaces them in others, and
+    for single architectures. A section that is given there replaces the whole section.
 
     Args:
         name: of a file in eval_configs/.
         profile: "paper" or "ci"; it is part of the protocol, not a deviation.
         overrides: dotted key -> value, such as {"schedule.iters": 100}.
+        family: of the backbone.
+        arch: the backbone's architecture.
 
     Returns:
         The task, whose deviations are the overrides that change a value.
@@ -185,20 +238,25 @@ def load_task(
     profiles = config["profiles"]
     if profile not in profiles:
         raise ConfigError(f"task {name} has no profile {profile!r}; it has {', '.join(profiles)}")
-    sections = {key: config[key] for key in Settings.model_fields}
-    planned = flatten(sections) | flatten(profiles[profile])
+    sections = {key: config[key] for key in Settings.model_fields if key in config}
+    families = config.get("families", {})
+    shorter = flatten(profiles[profile])
+    for applies in (family, arch):
+        sections |= families.get(applies, {})
+        shorter |= flatten(profiles.get(f"{profile}_{applies}", {}))
+    planned = flatten(sections) | shorter
     wanted = dict(overrides or {})
     require_known(wanted, planned, name)
     before = build_settings(Settings, planned)
     after = build_settings(Settings, planned | wanted)
-    old, new = flatten(before.model_dump(mode="json")), flatten(after.model_dump(mode="json"))
+    old, new = flatten(before.dump()), flatten(after.dump())
     return Task(
         info=ProtocolInfo(**config["protocol"]),
         profile=profile,
         settings=after,
         deviations=tuple(
-            Deviation(key=key, protocol=old[key], run=new[key])
+            Deviation(key=key, protocol=old.get(key), run=new[key])
             for key in new
-            if old[key] != new[key]
+            if old.get(key) != new[key]
         ),
     )

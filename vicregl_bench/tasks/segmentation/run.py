@@ -222,9 +222,6 @@ def _plan(request: RunRequest) -> _Plan:
     print_ = fingerprint({"train": dataset.train, "val": dataset.val})
     deviations = [str(deviation) for deviation in task.deviations]
     deviations += [f"data: {note}" for note in dataset.notes]
-    family = source.architecture.family
-    if family != "resnet":
-        deviations.append(f"schedule: that of ResNets on a {family} backbone")
     if precision != default_precision(device):
         deviations.append(f"precision: {precision} instead of {default_precision(device)}")
     if holdout:
@@ -234,7 +231,7 @@ def _plan(request: RunRequest) -> _Plan:
         )
     identity: dict[str, Any] = {
         "protocol": [task.info.name, task.info.version, task.profile],
-        "settings": settings.model_dump(mode="json"),
+        "settings": settings.dump(),
         "select": request.select,
         "precision": precision,
         "weights": source.weights_sha256,
@@ -276,28 +273,29 @@ def build_sweep(task: Task, architecture: Architecture) -> LinearSweep:
 
 def build_optimizer(task: Task, sweep: LinearSweep) -> OptimWrapper:
     """One optimiser with one parameter group a head, so that each keeps its own schedule."""
-    optimizer = task.settings.schedule.optimizer
-    return OptimWrapper(
-        torch.optim.SGD(
-            sweep.param_groups(),
-            lr=max(task.settings.sweep.lrs),
-            momentum=optimizer.momentum,
-            weight_decay=optimizer.weight_decay,
-        )
-    )
+    settings = task.settings.schedule.optimizer
+    options = settings.model_dump(exclude={"type"}, exclude_none=True)
+    kind = getattr(torch.optim, settings.type)
+    return OptimWrapper(kind(sweep.param_groups(), lr=max(task.settings.sweep.lrs), **options))
 
 
-def poly_schedule(task: Task) -> dict[str, Any]:
-    """Mmengine configuration of the learning-rate schedule."""
+def learning_rate_schedule(task: Task) -> list[dict[str, Any]]:
+    """Mmengine configuration: a linear warm-up where there is one, then poly to the end."""
     schedule = task.settings.schedule
-    return {
+    begin = schedule.warmup.iters if schedule.warmup else 0
+    poly = {
         "type": "PolyLR",
         "power": schedule.poly.power,
         "eta_min": schedule.poly.eta_min,
-        "begin": 0,
+        "begin": begin,
         "end": schedule.iters,
         "by_epoch": False,
     }
+    if schedule.warmup is None:
+        return [poly]
+    factor = schedule.warmup.start_factor
+    warmup = {"type": "LinearLR", "start_factor": factor, "begin": 0, "end": begin}
+    return [{**warmup, "by_epoch": False}, poly]
 
 
 def _run(plan: _Plan, reporter: Reporter, clock: _Clock) -> tuple[Record, tuple[Prediction, ...]]:
@@ -388,6 +386,7 @@ def _train_and_evaluate(
         sweep,
         preprocessor(data, card),
         maps=plan.request.source.architecture.segmentation,
+        slide=task.settings.slide,
     )
     val_metric = SweepIoUMetric(keep=[str(pair.image) for pair in _pictures_to_draw(plan)])
     holdout_metric = SweepIoUMetric()
@@ -421,7 +420,7 @@ def _train_and_evaluate(
         val_cfg={"type": "ValLoop"},
         val_evaluator=Evaluator([val_metric]),
         optim_wrapper=build_optimizer(task, sweep),
-        param_scheduler=poly_schedule(task),
+        param_scheduler=learning_rate_schedule(task),
         default_hooks={
             "checkpoint": StoppableCheckpointHook(
                 stop, interval=min(500, max(10, schedule.iters // 20)), max_keep_ckpts=2
@@ -504,7 +503,7 @@ def _record(
                 title=task.info.title,
                 tables=task.info.tables,
                 source=task.info.source,
-                settings=task.settings.model_dump(mode="json"),
+                settings=task.settings.dump(),
                 select=request.select,
             ),
             "checkpoint": CheckpointInfo(

@@ -4,14 +4,42 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from mmengine.structures import PixelData
 from mmseg.models.segmentors import BaseSegmentor
 from torch import Tensor
 
 from vicregl_bench.backbones.frozen import FrozenTrunk
-from vicregl_bench.heads.interpolation import resize_concat, resize_matrix
+from vicregl_bench.heads.interpolation import resize_matrix
 from vicregl_bench.heads.linear_sweep import LinearSweep
+from vicregl_bench.tasks.protocol import SlideSection
 from vicregl_bench.tasks.segmentation.dataset import stack_labels
+
+
+def windows(shape: tuple[int, int], crop: int, stride: int) -> list[tuple[slice, slice]]:
+    """Rows and columns of the windows over a picture, as mmseg's `slide_inference` lays them.
+
+    The last window of a row or column is moved back so that it ends with the picture; a side
+    shorter than the crop is one window.
+
+    Args:
+        shape: (height, width) of the picture.
+        crop: side of a window.
+        stride: from one window to the next.
+    """
+    sides = []
+    for length in shape:
+        count = max(length - crop + stride - 1, 0) // stride + 1
+        ends = [min(index * stride + crop, length) for index in range(count)]
+        sides.append([slice(max(end - crop, 0), end) for end in ends])
+    return [(rows, columns) for rows in sides[0] for columns in sides[1]]
+
+
+def _resize(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """(C, h, w) to (C, H, W), bilinear."""
+    if logits.shape[1:] == size:
+        return logits
+    return F.interpolate(logits[None], size=size, mode="bilinear", align_corners=False)[0]
 
 
 class FrozenSweepSegmentor(BaseSegmentor):  # type: ignore[misc]
@@ -23,7 +51,9 @@ class FrozenSweepSegmentor(BaseSegmentor):  # type: ignore[misc]
         trunk: the frozen backbone.
         sweep: the heads.
         data_preprocessor: mmseg's configuration of it.
-        maps: indices of the trunk's maps that feed the heads.
+        maps: indices of the trunk's maps that feed the heads; of different sizes, they stand for
+            their concatenation at the size of the first.
+        slide: windows that pictures are tested by; None for whole pictures.
     """
 
     def __init__(
@@ -32,14 +62,16 @@ class FrozenSweepSegmentor(BaseSegmentor):  # type: ignore[misc]
         sweep: LinearSweep,
         data_preprocessor: dict[str, Any],
         maps: Sequence[int] = (-1,),
+        slide: SlideSection | None = None,
     ) -> None:
         super().__init__(data_preprocessor=data_preprocessor)
         self._trunk, self.sweep, self._maps = trunk, sweep, tuple(maps)
+        self._slide = slide
 
-    def extract_feat(self, inputs: Tensor) -> Tensor:
-        """Maps of the trunk at the size of the first, concatenated, (B, D, h, w)."""
+    def extract_feat(self, inputs: Tensor) -> list[Tensor]:
+        """The maps that the heads read, (B, D_i, h_i, w_i)."""
         maps = self._trunk(inputs)
-        return resize_concat([maps[index] for index in self._maps])
+        return [maps[index] for index in self._maps]
 
     def train_step(self, data: Any, optim_wrapper: Any) -> dict[str, Tensor]:
         """One iteration of every head: hand-written gradients, one optimiser step.
@@ -68,14 +100,46 @@ class FrozenSweepSegmentor(BaseSegmentor):  # type: ignore[misc]
 
         Returns the data samples with `pred_sem_seg.data` (K, H, W), uint8.
         """
-        maps = self.extract_feat(inputs)
-        for features, sample in zip(maps, data_samples, strict=True):
-            logits = self.sweep.logits(features)
-            self.sweep.mark_not_finite(logits)
-            shape, original = sample.metainfo["img_shape"], sample.metainfo["ori_shape"]
-            labels = self._label_maps(logits, shape[:2], original[:2])
+        label_maps = self._whole if self._slide is None else self._by_windows
+        for picture, sample in zip(inputs, data_samples, strict=True):
+            original = sample.metainfo["ori_shape"][:2]
+            labels = label_maps(picture, sample.metainfo["img_shape"][:2], original)
             sample.set_data({"pred_sem_seg": PixelData(data=labels)})
         return data_samples
+
+    def _logits(self, picture: Tensor) -> Tensor:
+        """Low-resolution logits of all heads on one picture or window, (K, C, h, w)."""
+        logits = self.sweep.logits([one[0] for one in self.extract_feat(picture[None])])
+        self.sweep.mark_not_finite(logits)
+        return logits
+
+    def _whole(self, picture: Tensor, shape: tuple[int, int], original: tuple[int, int]) -> Tensor:
+        return self._label_maps(self._logits(picture), shape, original)
+
+    def _by_windows(
+        self, picture: Tensor, shape: tuple[int, int], original: tuple[int, int]
+    ) -> Tensor:
+        """Labels by mmseg's `slide_inference`: the mean of the windows' logits where they overlap.
+
+        What is kept of each window are its low-resolution logits; one head after another they are
+        brought to the input's size, summed, and resized to the original shape.
+        """
+        assert self._slide is not None
+        picture = picture[:, : shape[0], : shape[1]]
+        places = windows(shape, self._slide.crop, self._slide.stride)
+        parts = [self._logits(picture[:, rows, columns]) for rows, columns in places]
+        heads, classes = parts[0].shape[:2]
+        count = picture.new_zeros(shape)
+        for rows, columns in places:
+            count[rows, columns] += 1
+        labels = torch.empty(heads, *original, dtype=torch.uint8, device=picture.device)
+        for k in range(heads):
+            total = parts[0].new_zeros(classes, *shape)
+            for (rows, columns), part in zip(places, parts, strict=True):
+                size = (rows.stop - rows.start, columns.stop - columns.start)
+                total[:, rows, columns] += _resize(part[k], size)
+            labels[k] = _resize(total.div_(count), original).max(dim=0).indices
+        return labels
 
     @staticmethod
     def _label_maps(
@@ -96,7 +160,7 @@ class FrozenSweepSegmentor(BaseSegmentor):  # type: ignore[misc]
 
     def encode_decode(self, inputs: Tensor, batch_img_metas: Any) -> Tensor:
         """Low-resolution logits of all heads, (B, K, C, h, w)."""
-        return torch.stack([self.sweep.logits(m) for m in self.extract_feat(inputs)])
+        return torch.stack([self._logits(picture) for picture in inputs])
 
     def _forward(self, inputs: Tensor, data_samples: Any = None) -> Tensor:
         return self.encode_decode(inputs, data_samples)
