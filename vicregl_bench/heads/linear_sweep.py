@@ -59,12 +59,12 @@ class _Map:
         pixels = features.permute(0, 2, 3, 1).reshape(batch, h * w, channels)
         if (h, w) == target:
             return cls(pixels, (h, w))
-        like = {"dtype": features.dtype, "device": features.device}
+        dtype, device = features.dtype, features.device
         return cls(
             pixels,
             (h, w),
-            resize_matrix(h, target[0], **like),
-            resize_matrix(w, target[1], **like),
+            resize_matrix(h, target[0], dtype=dtype, device=device),
+            resize_matrix(w, target[1], dtype=dtype, device=device),
         )
 
     def upsample(self, logits: Tensor) -> Tensor:
@@ -90,7 +90,7 @@ class _Map:
         rows, columns = self.vertical.sum(0) / height, self.horizontal.sum(0) / width
         share = torch.outer(rows, columns).flatten()
         mean = torch.einsum("bpd,p->d", self.pixels, share) / len(self.pixels)
-        centred = (self.pixels - mean).unflatten(1, self.size)
+        centred = (self.pixels - mean).view(len(self.pixels), *self.size, -1)
         across = torch.einsum("bijd,jk->bikd", centred, self.horizontal.T @ self.horizontal / width)
         both = torch.einsum("bikd,il->blkd", across, self.vertical.T @ self.vertical / height)
         return mean, (centred * both).sum(dim=(0, 1, 2)) / len(self.pixels)
@@ -99,7 +99,8 @@ class _Map:
 def _product(offset: Tensor, weight: Tensor, maps: Sequence[_Map], b: int) -> Tensor:
     """Logits (K * C, H * W) of picture b: offset (K, C), weight (K, C, all channels)."""
     widths = [one.pixels.shape[2] for one in maps]
-    first, *rest = zip(maps, weight.flatten(0, 1).split(widths, dim=1), strict=True)
+    parts = torch.split(weight.flatten(0, 1), widths, dim=1)
+    first, *rest = zip(maps, parts, strict=True)
     logits = torch.addmm(offset.reshape(-1, 1), first[1], first[0].pixels[b].T)
     for one, part in rest:
         logits += one.upsample(part @ one.pixels[b].T)
