@@ -10,9 +10,10 @@ from PIL import Image
 from vicregl_bench.data import (
     CheckReport,
     Pair,
-    VocSegmentation,
+    SegmentationData,
     check_segmentation,
     palette,
+    read_segmentation,
     read_voc_segmentation,
     require_sound,
 )
@@ -44,7 +45,7 @@ def flip_in_the_middle(path: Path) -> None:
     path.write_bytes(bytes(content))
 
 
-def test_sound_set(made: VocSegmentation) -> None:
+def test_sound_set(made: SegmentationData) -> None:
     calls: list[tuple[int, int]] = []
     report = check_segmentation(
         made, on_progress=lambda done, total: calls.append((done, total)), workers=2
@@ -65,7 +66,7 @@ def test_sound_set(made: VocSegmentation) -> None:
         )
 
 
-def test_report_as_json(made: VocSegmentation) -> None:
+def test_report_as_json(made: SegmentationData) -> None:
     truncate(made.val[0].image)
     report = check_segmentation(made)
     content = json.loads(json.dumps(report.to_json()))
@@ -76,6 +77,11 @@ def test_report_as_json(made: VocSegmentation) -> None:
     assert len(content["pictures"]["val"]) == 21
     assert content["problems"][0]["severity"] == "error"
     assert content["problems"][0]["file"] == f"JPEGImages/{made.val[0].name}.jpg"
+
+
+def test_report_says_which_set_and_which_masks(made: SegmentationData) -> None:
+    report = check_segmentation(made)
+    assert (report.dataset, report.variant, report.masks) == ("voc", "voc12", "class indices")
 
 
 def as_rgb(pair: Pair) -> None:
@@ -116,7 +122,7 @@ def crop_mask(pair: Pair) -> None:
     ],
 )
 def test_one_error(
-    made: VocSegmentation, damage: Callable[[Pair], None], file: str, text: str
+    made: SegmentationData, damage: Callable[[Pair], None], file: str, text: str
 ) -> None:
     pair = made.train[1]
     damage(pair)
@@ -128,7 +134,7 @@ def test_one_error(
     assert text in report.errors[0].text
 
 
-def test_missing_pair_is_two_errors(made: VocSegmentation) -> None:
+def test_missing_pair_is_two_errors(made: SegmentationData) -> None:
     made.val[0].image.unlink()
     made.val[0].mask.unlink()
     assert [problem.text for problem in check_segmentation(made).errors] == [
@@ -137,7 +143,7 @@ def test_missing_pair_is_two_errors(made: VocSegmentation) -> None:
     ]
 
 
-def test_empty_split(made: VocSegmentation) -> None:
+def test_empty_split(made: SegmentationData) -> None:
     report = check_segmentation(replace(made, val=()))
     assert [(problem.file, problem.text) for problem in report.errors] == [
         ("val", "the split val is empty")
@@ -150,7 +156,7 @@ def warning_texts(report: CheckReport) -> list[str]:
     return [f"{problem.file}: {problem.text}" for problem in report.warnings]
 
 
-def test_foreign_palette(made: VocSegmentation) -> None:
+def test_foreign_palette(made: SegmentationData) -> None:
     absent = warning_texts(check_segmentation(made))
     grey = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)
     for pair in made.train[:2]:
@@ -162,7 +168,7 @@ def test_foreign_palette(made: VocSegmentation) -> None:
     ]
 
 
-def test_palette_counts_for_present_labels_only(made: VocSegmentation) -> None:
+def test_palette_counts_for_present_labels_only(made: SegmentationData) -> None:
     before = warning_texts(check_segmentation(made))
     colours = palette()
     colours[3:] = 9  # the set has classes 1 and 2
@@ -171,7 +177,7 @@ def test_palette_counts_for_present_labels_only(made: VocSegmentation) -> None:
     assert warning_texts(check_segmentation(made)) == before
 
 
-def test_grey_masks_are_fine_and_grey_pictures_warned_of(made: VocSegmentation) -> None:
+def test_grey_masks_are_fine_and_grey_pictures_warned_of(made: SegmentationData) -> None:
     pair = made.train[0]
     before = check_segmentation(made)
     Image.fromarray(np.asarray(Image.open(pair.mask))).save(pair.mask)
@@ -184,7 +190,7 @@ def test_grey_masks_are_fine_and_grey_pictures_warned_of(made: VocSegmentation) 
     )
 
 
-def test_class_absent_in_val(made: VocSegmentation) -> None:
+def test_class_absent_in_val(made: SegmentationData) -> None:
     for pair in made.val:
         relabel(pair.mask, lambda labels: np.where(labels == 2, 1, labels))
     texts = warning_texts(check_segmentation(made))
@@ -192,7 +198,15 @@ def test_class_absent_in_val(made: VocSegmentation) -> None:
     assert "aeroplane" not in texts[-1]
 
 
-def test_a_clean_check_runs_once(made: VocSegmentation, tmp_path: Path) -> None:
+def test_many_absent_classes_are_counted(ade20k: SegmentationData) -> None:
+    report = check_segmentation(ade20k)
+    [text] = [text for text in warning_texts(report) if text.startswith("val: no val picture")]
+    shown = sum(count > 0 for count in report.pictures["val"])
+    assert f" and {150 - shown - 20} more classes: no IoU for these" in text
+    assert text.count(",") == 19
+
+
+def test_a_clean_check_runs_once(made: SegmentationData, tmp_path: Path) -> None:
     cache = tmp_path / "cache" / "deep"
     report = require_sound(made, cache_dir=cache)
     assert not report.remembered
@@ -205,7 +219,7 @@ def test_a_clean_check_runs_once(made: VocSegmentation, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", '{"check_version": 1, "repo', "[]", "{}", "\x00"])
-def test_half_written_memo_is_redone(made: VocSegmentation, tmp_path: Path, content: str) -> None:
+def test_half_written_memo_is_redone(made: SegmentationData, tmp_path: Path, content: str) -> None:
     cache = tmp_path / "cache"
     require_sound(made, cache_dir=cache)
     [memo] = cache.iterdir()
@@ -214,7 +228,7 @@ def test_half_written_memo_is_redone(made: VocSegmentation, tmp_path: Path, cont
     assert require_sound(made, cache_dir=cache).remembered
 
 
-def test_unwritable_cache_is_no_error(made: VocSegmentation, tmp_path: Path) -> None:
+def test_unwritable_cache_is_no_error(made: SegmentationData, tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.touch()
     assert not require_sound(made, cache_dir=blocked).remembered
@@ -222,7 +236,7 @@ def test_unwritable_cache_is_no_error(made: VocSegmentation, tmp_path: Path) -> 
 
 
 def test_cache_variable(
-    made: VocSegmentation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    made: SegmentationData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("VICREGL_BENCH_CACHE", str(tmp_path / "mine"))
     require_sound(made)
@@ -230,7 +244,7 @@ def test_cache_variable(
     assert require_sound(made).remembered
 
 
-def test_errors_are_named_and_not_remembered(made: VocSegmentation, tmp_path: Path) -> None:
+def test_errors_are_named_and_not_remembered(made: SegmentationData, tmp_path: Path) -> None:
     for pair in (*made.train, *made.val[:1]):
         pair.image.unlink()
         truncate(pair.mask)
@@ -241,7 +255,7 @@ def test_errors_are_named_and_not_remembered(made: VocSegmentation, tmp_path: Pa
         assert text.count("the picture is missing") == 3
         assert text.count("the mask is truncated") == 2
         assert "; and 3 more." in text
-        assert f"`vicregl-bench data check voc_linear --data-root {made.root}`" in text
+        assert f"`vicregl-bench data check voc --data-root {made.root}`" in text
         assert "\n" not in text
     assert not (tmp_path / "cache").exists()
 
@@ -251,3 +265,100 @@ def test_real_data(real_voc: Path) -> None:
     assert report.problems == ()
     assert (report.train, report.val, report.variant) == (100, 60, "voc12")
     assert all(report.pictures["val"])
+
+
+def test_cityscapes_pixels_are_counted_by_train_id(cityscapes: SegmentationData) -> None:
+    by_train_id = check_segmentation(cityscapes)
+    assert by_train_id.ok
+    assert (by_train_id.dataset, by_train_id.masks) == ("cityscapes", "labelTrainIds")
+    assert len(by_train_id.pixels["val"]) == 20
+    assert sum(by_train_id.pixels["train"]) == 3 * 128 * 64
+    for pair in (*cityscapes.train, *cityscapes.val):
+        pair.mask.unlink()
+    by_id = check_segmentation(read_segmentation("cityscapes", cityscapes.root))
+    assert by_id.masks == "labelIds"
+    assert by_id.pixels == by_train_id.pixels
+    assert by_id.pictures == by_train_id.pictures
+
+
+def test_ade20k_pixels_are_counted_without_other(ade20k: SegmentationData) -> None:
+    report = check_segmentation(ade20k)
+    assert report.ok
+    for split, pairs in ade20k.splits.items():
+        masks = [np.asarray(Image.open(pair.mask)) for pair in pairs]
+        assert report.pixels[split] == tuple(
+            sum(int((mask == value).sum()) for mask in masks) for value in (*range(1, 151), 0)
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("cityscapes", 19, "the label 19: labelTrainIds are 0 to 18 and 255"),
+        ("cityscapes", 33, "the label 33: labelTrainIds are 0 to 18 and 255"),
+        ("ade20k", 151, "the label 151: ADE20k has 0 to 150, 0 for other"),
+        ("ade20k", 255, "the label 255: ADE20k has 0 to 150, 0 for other; give the official"),
+    ],
+)
+def test_impossible_values(
+    name: str,
+    value: int,
+    text: str,
+    cityscapes: SegmentationData,
+    ade20k: SegmentationData,
+) -> None:
+    dataset = {"cityscapes": cityscapes, "ade20k": ade20k}[name]
+    pair = dataset.val[1]
+    labels = put(np.asarray(Image.open(pair.mask)).copy(), value)
+    Image.fromarray(labels).save(pair.mask)
+    report = check_segmentation(dataset)
+    assert [problem.file for problem in report.errors] == [
+        pair.mask.relative_to(dataset.root).as_posix()
+    ]
+    assert text in report.errors[0].text
+    assert sum(report.pixels["val"]) == 2 * labels.size - 1  # the impossible pixel counts nowhere
+
+
+def test_ids_given_as_train_ids_and_the_reverse(cityscapes: SegmentationData) -> None:
+    for pair in (*cityscapes.train, *cityscapes.val):
+        ids = pair.mask.with_name(pair.mask.name.replace("labelTrainIds", "labelIds"))
+        pair.mask.replace(ids)  # train ids under the name of ids
+    report = check_segmentation(read_segmentation("cityscapes", cityscapes.root))
+    assert len(report.errors) == 5
+    assert "the label 255: labelIds are 0 to 33" in report.errors[0].text
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "1"])
+def test_coloured_masks_are_refused(ade20k: SegmentationData, mode: str) -> None:
+    mask = ade20k.train[0].mask
+    Image.open(mask).convert(mode).save(mask)
+    [problem] = check_segmentation(ade20k).errors
+    assert problem.file == f"annotations/training/{mask.name}"
+    assert f"of mode {mode}: a greyscale PNG with class indices is needed" in problem.text
+
+
+def test_palettes_of_greyscale_sets_are_warned_of(cityscapes: SegmentationData) -> None:
+    before = check_segmentation(cityscapes)
+    save_mask(cityscapes.val[0].mask, np.asarray(Image.open(cityscapes.val[0].mask)))
+    after = check_segmentation(cityscapes)
+    assert after.pixels == before.pixels
+    assert any("has a palette; its indices are taken" in text for text in warning_texts(after))
+
+
+def test_missing_masks_are_named(cityscapes: SegmentationData, ade20k: SegmentationData) -> None:
+    for dataset in (cityscapes, ade20k):
+        mask = dataset.train[2].mask
+        mask.unlink()
+        with pytest.raises(DataError) as caught:
+            require_sound(dataset)
+        text = str(caught.value)
+        assert f"{mask.relative_to(dataset.root).as_posix()}: the mask is missing" in text
+        assert f"`vicregl-bench data check {dataset.name} --data-root {dataset.root}`" in text
+
+
+def test_a_check_counts_for_its_own_data_set_only(ade20k: SegmentationData, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    assert not require_sound(ade20k, cache_dir=cache).remembered
+    other = replace(ade20k, name="other")
+    assert not require_sound(other, cache_dir=cache).remembered
+    assert require_sound(other, cache_dir=cache).remembered

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from vicregl_bench.data import (
-    VocSegmentation,
+    SegmentationData,
     fingerprint,
     read_voc_segmentation,
     stat_key,
@@ -20,12 +20,12 @@ def flip_last_byte(path: Path) -> None:
     path.write_bytes(bytes(content))
 
 
-def moved(dataset: VocSegmentation, to: Path) -> VocSegmentation:
+def moved(dataset: SegmentationData, to: Path) -> SegmentationData:
     shutil.copytree(dataset.root, to / "VOC2012")
     return read_voc_segmentation(to, variant="voc12")
 
 
-def test_small_sets_are_identified_by_content(made: VocSegmentation) -> None:
+def test_small_sets_are_identified_by_content(made: SegmentationData) -> None:
     before = fingerprint(made.splits)
     assert before.kind == "content"
     assert len(before.value) == 64
@@ -37,7 +37,7 @@ def test_small_sets_are_identified_by_content(made: VocSegmentation) -> None:
         before = changed
 
 
-def test_location_and_times_do_not_count(made: VocSegmentation, tmp_path: Path) -> None:
+def test_location_and_times_do_not_count(made: SegmentationData, tmp_path: Path) -> None:
     there = moved(made, tmp_path / "elsewhere")
     os.utime(there.train[0].image, (1, 1))
     assert fingerprint(there.splits) == fingerprint(made.splits)
@@ -45,14 +45,14 @@ def test_location_and_times_do_not_count(made: VocSegmentation, tmp_path: Path) 
     assert small == large
 
 
-def test_lists_count(made: VocSegmentation) -> None:
+def test_lists_count(made: SegmentationData) -> None:
     before = fingerprint(made.splits)
     assert fingerprint(replace(made, train=made.train[:2]).splits) != before
     assert fingerprint(replace(made, train=made.train[::-1]).splits) != before
     assert fingerprint(replace(made, train=made.val, val=made.train).splits) != before
 
 
-def test_large_sets_are_identified_by_names_and_sizes(made: VocSegmentation) -> None:
+def test_large_sets_are_identified_by_names_and_sizes(made: SegmentationData) -> None:
     files = [path for pairs in made.splits.values() for p in pairs for path in (p.image, p.mask)]
     total = sum(path.stat().st_size for path in files)
     assert fingerprint(made.splits, content_limit=total).kind == "content"
@@ -64,7 +64,7 @@ def test_large_sets_are_identified_by_names_and_sizes(made: VocSegmentation) -> 
     assert fingerprint(made.splits, content_limit=total - 1) != before
 
 
-def test_stat_key_follows_size_and_time(made: VocSegmentation, tmp_path: Path) -> None:
+def test_stat_key_follows_size_and_time(made: SegmentationData, tmp_path: Path) -> None:
     key = stat_key(made.splits)
     assert stat_key(moved(made, tmp_path / "elsewhere").splits) == key  # copytree keeps times
     stat = made.val[1].mask.stat()
@@ -72,7 +72,7 @@ def test_stat_key_follows_size_and_time(made: VocSegmentation, tmp_path: Path) -
     assert stat_key(made.splits) != key
 
 
-def test_missing_file_is_named(made: VocSegmentation) -> None:
+def test_missing_file_is_named(made: SegmentationData) -> None:
     made.train[2].mask.unlink()
     for identify in (fingerprint, stat_key):
         with pytest.raises(DataError, match=rf"{made.train[2].name}\.png .* missing"):

@@ -3,6 +3,7 @@ import json
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,16 @@ from PIL import Image
 from vicregl_bench.data import (
     CLASSES,
     check_segmentation,
+    make_ade20k,
+    make_cityscapes,
     make_voc,
     palette,
+    read_segmentation,
     read_voc_segmentation,
 )
 from vicregl_bench.data import generate as generate_module
-from vicregl_bench.data.generate import MARKER, UNFINISHED
+from vicregl_bench.data.cityscapes import LABEL_IDS, TRAIN_IDS
+from vicregl_bench.data.made_folder import MARKER, UNFINISHED
 from vicregl_bench.errors import ConfigError, DataError
 
 SMALL = {"train": 3, "val": 2, "seed": 5, "classes": 3}
@@ -215,6 +220,83 @@ def test_interrupted_generation_is_done_again(
 def test_impossible_values(tmp_path: Path, change: dict[str, object], match: str) -> None:
     with pytest.raises(ConfigError, match=match):
         make_voc(tmp_path / "out", **SMALL | change)  # type: ignore[arg-type]
+    assert not (tmp_path / "out").exists()
+
+
+def test_cityscapes_masks_of_both_kinds_agree(tmp_path: Path) -> None:
+    root = make_cityscapes(tmp_path / "out", train=18, val=2, seed=0)
+    assert root == tmp_path / "out"
+    assert sorted(path.name for path in root.iterdir() if path.is_dir()) == [
+        "gtFine",
+        "leftImg8bit",
+    ]
+    dataset = read_segmentation("cityscapes", root)
+    for pair in (*dataset.train, *dataset.val):
+        assert Image.open(pair.image).size == (128, 64)
+        mask = Image.open(pair.mask)
+        assert (mask.mode, mask.size) == ("L", (128, 64))
+        ids = np.asarray(Image.open(str(pair.mask).replace("labelTrainIds", "labelIds")))
+        np.testing.assert_array_equal(LABEL_IDS.lookup[ids], np.asarray(mask))
+        assert set(np.unique(ids)) <= set(TRAIN_IDS)
+        assert {4, 7} < set(np.unique(ids))  # borders, road and an object
+    report = check_segmentation(dataset)
+    assert report.ok
+    assert all(report.pictures["train"])  # all 19 classes
+    assert 0.01 < report.pixels["train"][19] / sum(report.pixels["train"]) < 0.2
+
+
+def test_cityscapes_with_few_classes(tmp_path: Path) -> None:
+    root = make_cityscapes(tmp_path / "out", train=4, val=2, seed=0, classes=3)
+    report = check_segmentation(read_segmentation("cityscapes", root))
+    assert [label for label, count in enumerate(report.pictures["train"]) if count] == [0, 1, 9, 18]
+
+
+def test_ade20k_uses_other_and_classes_of_the_whole_range(tmp_path: Path) -> None:
+    root = make_ade20k(tmp_path / "out", train=20, val=2, seed=0, size=(80, 64))
+    assert root == tmp_path / "out" / "ADEChallengeData2016"
+    dataset = read_segmentation("ade20k", root)
+    values: set[int] = set()
+    for pair in (*dataset.train, *dataset.val):
+        mask = Image.open(pair.mask)
+        assert (mask.mode, mask.size) == ("L", (80, 64))
+        assert {0, 1} < set(np.unique(np.asarray(mask)))
+        values |= set(np.unique(np.asarray(mask)).tolist())
+    assert values == {0, 1, *(2 + i * 148 // 19 for i in range(20))}
+    assert {2, 150} < values
+    assert check_segmentation(dataset).ok
+
+
+@pytest.mark.parametrize("make", [make_cityscapes, make_ade20k])
+def test_other_layouts_are_reproducible_and_guarded(
+    tmp_path: Path, make: Callable[..., Path]
+) -> None:
+    values = {"train": 3, "val": 2, "seed": 5}
+    root = make(tmp_path / "out", **values)
+    before = digests(root)
+    assert len(before) in (10, 16)  # ADE20k: 5 pairs; Cityscapes: 5 x 3 files and the marker
+    assert make(tmp_path / "out", **values) == root
+    assert digests(root) == before
+    before.pop(MARKER, None)
+    other = digests(make(tmp_path / "more", **values | {"train": 4}))
+    assert before.items() < other.items()
+    assert digests(make(tmp_path / "seed", **values | {"seed": 6})) != before
+    with pytest.raises(DataError, match="other parameters"):
+        make(tmp_path / "out", **values | {"seed": 6})
+    next(path for path in sorted(root.rglob("*.png")) if "labelIds" not in path.name).unlink()
+    with pytest.raises(DataError, match="changed since"):
+        make(tmp_path / "out", **values)
+    with pytest.raises(DataError, match="other parameters"):
+        make_voc(tmp_path / "out", **values)
+
+
+def test_impossible_values_of_other_layouts(tmp_path: Path) -> None:
+    values = {"train": 3, "val": 2, "seed": 5}
+    with pytest.raises(ConfigError, match="classes must be from 1 to 18, not 19"):
+        make_cityscapes(tmp_path / "out", **values, classes=19)
+    with pytest.raises(ConfigError, match="classes must be from 1 to 20, not 21"):
+        make_ade20k(tmp_path / "out", **values, classes=21)
+    with pytest.raises(ConfigError, match="128x32 is too small"):
+        make_cityscapes(tmp_path / "out", **values, size=(128, 32))
     assert not (tmp_path / "out").exists()
 
 

@@ -3,13 +3,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vicregl_bench.data import voc
+from vicregl_bench.data.segmentation import Pair
 from vicregl_bench.data.voc import (
     CLASSES,
-    Pair,
-    VocSegmentation,
+    TRAIN_COUNT,
+    VAL_COUNT,
     palette,
     read_voc_segmentation,
-    split_holdout,
 )
 from vicregl_bench.errors import ConfigError, DataError
 
@@ -141,6 +142,35 @@ def test_bad_lists(tmp_path: Path, train: str, val: str, match: str) -> None:
         read_voc_segmentation(tmp_path)
 
 
+def test_augmented_list_made_from_the_masks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of SegmentationClassAug without val; of the real folder's 12,031 that leaves 10,582."""
+    assert (TRAIN_COUNT["voc12aug"], VAL_COUNT) == (12_031 - 1_449, 1_449)
+    monkeypatch.setitem(TRAIN_COUNT, "voc12aug", 9)
+    monkeypatch.setattr(voc, "VAL_COUNT", 3)
+    ids = [f"{number:05d}" for number in range(12)]
+    lists = "\n".join(ids[:4]), "\n".join(ids[9:])
+    root = make_lists(tmp_path / "VOCdevkit", *lists, aug=tuple(ids))
+    (root / "SegmentationClassAug" / "._00001.png").touch()  # as macOS leaves them
+    dataset = read_voc_segmentation(tmp_path)
+    assert dataset.notes == ()
+    assert [pair.name for pair in dataset.train] == ids[:9]
+    (root / "SegmentationClassAug" / "00005.png").unlink()
+    assert read_voc_segmentation(tmp_path).notes == ("8 train pictures, voc12aug has 9",)
+
+
+def test_what_it_is(tmp_path: Path) -> None:
+    make_lists(tmp_path / "VOCdevkit", "a\n", "c\n")
+    dataset = read_voc_segmentation(tmp_path)
+    assert (dataset.name, dataset.classes, dataset.ignore) == ("voc", CLASSES, 255)
+    assert (dataset.colour_map()[:21] == palette()[:21]).all()
+    assert (dataset.colour_map()[255] == palette()[255]).all()
+    lookup = dataset.masks.lookup
+    assert lookup[:21].tolist() == list(range(21))
+    assert (lookup[21:] == 255).all()
+
+
 def test_empty_folder_of_augmented_masks(tmp_path: Path) -> None:
     make_lists(tmp_path / "VOCdevkit", "a\n", "c\n", aug=())
     with pytest.raises(DataError, match="holds no PNG masks"):
@@ -149,48 +179,7 @@ def test_empty_folder_of_augmented_masks(tmp_path: Path) -> None:
 
 def test_unknown_variant(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="voc12aug, voc12"):
-        read_voc_segmentation(tmp_path, variant="voc07")  # type: ignore[arg-type]
-
-
-PAIRS = tuple(Pair(f"2012_{number:06d}", Path("i"), Path("m")) for number in range(20))
-
-
-def test_holdout_is_the_same_everywhere() -> None:
-    kept, held = split_holdout(PAIRS, share=0.2, seed=0)
-    # Golden: the order of sha256(f"0:{name}"), which depends on nothing but the names.
-    assert [pair.name for pair in held] == [
-        "2012_000003",
-        "2012_000006",
-        "2012_000009",
-        "2012_000016",
-    ]
-    assert [pair for pair in PAIRS if pair not in held] == list(kept)
-    assert split_holdout(PAIRS[::-1], share=0.2, seed=0)[1] == held[::-1]
-    assert split_holdout(PAIRS, share=0.2, seed=1)[1] != held
-
-
-def test_larger_holdout_contains_the_smaller() -> None:
-    small, large = (set(split_holdout(PAIRS, share=share)[1]) for share in (0.1, 0.5))
-    assert len(small) == 2
-    assert len(large) == 10
-    assert small < large
-
-
-def test_holdout_leaves_one_on_either_side() -> None:
-    assert [len(part) for part in split_holdout(PAIRS[:2], share=0.01)] == [1, 1]
-    assert [len(part) for part in split_holdout(PAIRS[:2], share=0.99)] == [1, 1]
-
-
-def test_holdout_refuses() -> None:
-    with pytest.raises(DataError, match="1 pictures"):
-        split_holdout(PAIRS[:1])
-    with pytest.raises(ConfigError, match="share"):
-        split_holdout(PAIRS, share=1.0)
-
-
-def test_splits_in_order() -> None:
-    dataset = VocSegmentation(Path("r"), "voc12", PAIRS[:2], PAIRS[2:3], ())
-    assert list(dataset.splits.items()) == [("train", PAIRS[:2]), ("val", PAIRS[2:3])]
+        read_voc_segmentation(tmp_path, variant="voc07")
 
 
 def test_real_data(real_voc: Path) -> None:

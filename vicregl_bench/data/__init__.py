@@ -1,34 +1,44 @@
 """Data sets: what is in them, whether it is sound, what identifies it, and made-up ones.
 
-`voc` reads lists, `fingerprint` identifies a set, `check` decodes all of it once, `scene` draws
-labelled pictures and `generate` writes them in a real layout. Imports neither torch nor mmengine.
+`segmentation` says what a data set is, `voc`, `cityscapes` and `ade20k` read their lists, `catalog`
+chooses by name, `fingerprint` identifies a set, `check` decodes all of it once, `scene` draws
+labelled pictures, `generate` writes them in a real layout and `made_folder` guards where. Imports
+neither torch nor mmengine.
 """
 
+from vicregl_bench.data.catalog import SEGMENTATION_SETS, read_segmentation
 from vicregl_bench.data.check import CheckReport, Problem, check_segmentation, require_sound
 from vicregl_bench.data.fingerprint import Fingerprint, fingerprint, stat_key
-from vicregl_bench.data.generate import make_voc
-from vicregl_bench.data.voc import (
-    CLASSES,
+from vicregl_bench.data.generate import make_ade20k, make_cityscapes, make_voc
+from vicregl_bench.data.segmentation import (
     IGNORE,
+    MaskValues,
     Pair,
-    VocSegmentation,
-    palette,
-    read_voc_segmentation,
+    SegmentationData,
     split_holdout,
 )
+from vicregl_bench.data.voc import CLASSES, palette, read_voc_segmentation
+
+VocSegmentation = SegmentationData  # the name of old, until vicregl_bench.tasks has moved over
 
 __all__ = [
     "CLASSES",
     "IGNORE",
+    "SEGMENTATION_SETS",
     "CheckReport",
     "Fingerprint",
+    "MaskValues",
     "Pair",
     "Problem",
+    "SegmentationData",
     "VocSegmentation",
     "check_segmentation",
     "fingerprint",
+    "make_ade20k",
+    "make_cityscapes",
     "make_voc",
     "palette",
+    "read_segmentation",
     "read_voc_segmentation",
     "require_sound",
     "split_holdout",

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -20,13 +21,14 @@ from PIL import Image
 
 from vicregl_bench.atomic import write_atomic
 from vicregl_bench.data.fingerprint import stat_key
-from vicregl_bench.data.voc import CLASSES, IGNORE, Pair, VocSegmentation, palette
+from vicregl_bench.data.segmentation import Pair, SegmentationData
 from vicregl_bench.errors import DataError
 
 CACHE_VARIABLE = "VICREGL_BENCH_CACHE"
 # Raised whenever the check learns to see more: older memos then no longer count.
-CHECK_VERSION = 1
+CHECK_VERSION = 2
 _SHOWN = 5  # problems named in one error message
+_CLASSES_SHOWN = 20  # absent classes named in one warning
 
 Progress = Callable[[int, int], None]
 Severity = Literal["error", "warning"]
@@ -46,12 +48,14 @@ class CheckReport:
     """What `check_segmentation` found."""
 
     root: str
+    dataset: str
     variant: str
+    masks: str  # kind of mask values
     train: int
     val: int
     classes: tuple[str, ...]
-    pixels: Mapping[str, tuple[int, ...]]  # by split: 21 classes, then ignored
-    pictures: Mapping[str, tuple[int, ...]]  # by split: pictures that show each of the 21 classes
+    pixels: Mapping[str, tuple[int, ...]]  # by split: every class, then ignored
+    pictures: Mapping[str, tuple[int, ...]]  # by split: pictures that show each class
     problems: tuple[Problem, ...]
     notes: tuple[str, ...]
 
@@ -86,7 +90,7 @@ class _Finding:
 
 
 def check_segmentation(
-    dataset: VocSegmentation,
+    dataset: SegmentationData,
     *,
     on_progress: Progress | None = None,
     workers: int | None = None,
@@ -94,9 +98,10 @@ def check_segmentation(
     """Decode every picture and mask of `dataset` in a thread pool and report what is wrong.
 
     Errors: a missing, truncated or undecodable picture or mask; a mask that is neither palette (P)
-    nor greyscale (L); a label above 20 other than 255; a mask of another size than its picture; an
-    empty split. Warnings: a palette other than VOC's for the labels present, a class absent in val,
-    a picture that is not RGB. Warnings of one kind are gathered into one.
+    nor greyscale (L); a value that the data set's masks cannot hold; a mask of another size than
+    its picture; an empty split. Warnings: a palette other than VOC's for the labels present, any
+    palette where masks are greyscale, a class absent in val, a picture that is not RGB. Warnings of
+    one kind are gathered into one.
 
     `on_progress(done, total)` is called in the caller's thread after every pair.
     """
@@ -111,7 +116,7 @@ def check_segmentation(
 
     pool = ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1))
     try:
-        findings = pool.map(_check_pair, [pair for _, pair in jobs])
+        findings = pool.map(partial(_check_pair, dataset), [pair for _, pair in jobs])
         for done, ((split, _), finding) in enumerate(zip(jobs, findings, strict=True), start=1):
             problems += [
                 Problem("error", _shown(path, dataset.root), text) for path, text in finding.errors
@@ -129,22 +134,26 @@ def check_segmentation(
     for text, files in warned.items():
         more = f" ({len(files) - 1} more files like it)" if len(files) > 1 else ""
         problems.append(Problem("warning", files[0], text + more))
-    absent = [name for label, name in enumerate(CLASSES) if not pictures["val"][label]]
+    absent = [name for label, name in enumerate(dataset.classes) if not pictures["val"][label]]
     if absent and dataset.val:
+        named = ", ".join(absent[:_CLASSES_SHOWN])
+        if len(absent) > _CLASSES_SHOWN:
+            named += f" and {len(absent) - _CLASSES_SHOWN} more classes"
         problems.append(
-            Problem("warning", "val", f"no val picture shows {', '.join(absent)}: no IoU for these")
+            Problem("warning", "val", f"no val picture shows {named}: no IoU for these")
         )
-    bins = [*range(len(CLASSES)), IGNORE]
+    classes = len(dataset.classes)
+    bins = [*range(classes), dataset.ignore]
     return CheckReport(
         root=str(dataset.root),
+        dataset=dataset.name,
         variant=dataset.variant,
+        masks=dataset.masks.kind,
         train=len(dataset.train),
         val=len(dataset.val),
-        classes=CLASSES,
+        classes=dataset.classes,
         pixels={split: tuple(counts[bins].tolist()) for split, counts in pixels.items()},
-        pictures={
-            split: tuple(counts[: len(CLASSES)].tolist()) for split, counts in pictures.items()
-        },
+        pictures={split: tuple(counts[:classes].tolist()) for split, counts in pictures.items()},
         problems=tuple(problems),
         notes=dataset.notes,
     )
@@ -159,7 +168,7 @@ class Soundness:
 
 
 def require_sound(
-    dataset: VocSegmentation,
+    dataset: SegmentationData,
     *,
     on_progress: Progress | None = None,
     cache_dir: Path | None = None,
@@ -177,7 +186,7 @@ def require_sound(
     with contextlib.suppress(DataError):
         key = stat_key(dataset.splits)
         memo = (cache_dir or _default_cache_dir()) / f"{key}.json"
-        remembered = _remembered(memo, key)
+        remembered = _remembered(memo, key, dataset)
         if remembered is not None:
             return Soundness(remembered, remembered=True)
     report = check_segmentation(dataset, on_progress=on_progress)
@@ -194,14 +203,16 @@ def _default_cache_dir() -> Path:
     return base / "data_checks"
 
 
-def _remembered(memo: Path, key: str) -> tuple[Problem, ...] | None:
+def _remembered(memo: Path, key: str, dataset: SegmentationData) -> tuple[Problem, ...] | None:
     """Return the warnings of an earlier clean check, or None where there is none."""
     try:
         content = json.loads(memo.read_text(encoding="utf-8"))
         known = content["check_version"] == CHECK_VERSION and content["stat_key"] == key
-        if not (known and content["report"]["ok"] is True):
+        report = content["report"]
+        same = (report["dataset"], report["masks"]) == (dataset.name, dataset.masks.kind)
+        if not (known and same and report["ok"] is True):
             return None
-        return tuple(Problem(**problem) for problem in content["report"]["problems"])
+        return tuple(Problem(**problem) for problem in report["problems"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -223,7 +234,7 @@ def _summary(report: CheckReport) -> str:
     more = f"; and {len(errors) - _SHOWN} more" if len(errors) > _SHOWN else ""
     return (
         f"the data in {report.root} did not pass its check: {named}{more}. For the whole list run "
-        f"`vicregl-bench data check voc_linear --data-root {report.root}`"
+        f"`vicregl-bench data check {report.dataset} --data-root {report.root}`"
     )
 
 
@@ -231,7 +242,7 @@ def _shown(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
 
-def _check_pair(pair: Pair) -> _Finding:
+def _check_pair(dataset: SegmentationData, pair: Pair) -> _Finding:
     finding = _Finding()
     picture = _decode(pair.image, "picture", finding)
     mask = _decode(pair.mask, "mask", finding)
@@ -243,7 +254,7 @@ def _check_pair(pair: Pair) -> _Finding:
             (pair.mask, f"the mask is {_size(mask)}, its picture {_size(picture)}")
         )
     if mask is not None:
-        _check_labels(pair.mask, mask, finding)
+        _check_labels(pair.mask, mask, dataset, finding)
     return finding
 
 
@@ -263,40 +274,52 @@ def _decode(path: Path, what: str, finding: _Finding) -> Image.Image | None:
         return None
 
 
-def _check_labels(path: Path, mask: Image.Image, finding: _Finding) -> None:
+def _check_labels(
+    path: Path, mask: Image.Image, dataset: SegmentationData, finding: _Finding
+) -> None:
+    masks = dataset.masks
     if mask.mode not in ("P", "L"):
+        form = "palette" if masks.coloured else "greyscale"
         finding.errors.append(
             (
                 path,
-                f"the mask is of mode {mask.mode}: a palette PNG with class indices is needed, "
-                "convert its colours to labels 0 to 20 and 255",
+                f"the mask is of mode {mask.mode}: a {form} PNG with class indices is needed, "
+                f"convert its colours to labels ({masks.text})",
             )
         )
         return
-    labels = np.asarray(mask)  # of a P image: the indices
-    counts = np.bincount(labels.ravel(), minlength=256).astype(np.int64)
+    values = np.asarray(mask)  # of a P image: the indices
+    counts = np.bincount(values.ravel(), minlength=256)
     present = np.flatnonzero(counts)
-    impossible = [int(label) for label in present if len(CLASSES) <= label != IGNORE]
+    impossible = [value for value in present.tolist() if value not in masks.labels]
     if impossible:
         finding.errors.append(
             (
                 path,
                 f"the mask holds the label{'s' if len(impossible) > 1 else ''} "
-                f"{', '.join(map(str, impossible))}: VOC has 0 to 20 and 255",
+                f"{', '.join(map(str, impossible))}: {masks.text}",
             )
         )
-    if mask.mode == "P" and not _is_voc_palette(mask, present[present < len(CLASSES)]):
+    if mask.mode == "P" and not masks.coloured:
+        finding.warnings.append((path, "the mask has a palette; its indices are taken as labels"))
+    elif mask.mode == "P" and not _is_own_palette(mask, present, dataset):
         finding.warnings.append(
             (path, "the mask's palette is not VOC's: its indices may mean other classes")
         )
-    finding.counts = counts
+    counts[impossible] = 0
+    finding.counts = np.zeros(256, dtype=np.int64)
+    np.add.at(finding.counts, masks.lookup, counts)
 
 
-def _is_voc_palette(mask: Image.Image, labels: npt.NDArray[np.intp]) -> bool:
+def _is_own_palette(
+    mask: Image.Image, values: npt.NDArray[np.intp], dataset: SegmentationData
+) -> bool:
     flat = mask.getpalette("RGB") or []
     colours = np.zeros((256, 3), dtype=np.int64)
     colours.reshape(-1)[: len(flat)] = flat
-    return bool((colours[labels] == palette()[labels]).all())
+    labels = dataset.masks.lookup[values]
+    shown = labels < len(dataset.classes)
+    return bool((colours[values[shown]] == dataset.colour_map()[labels[shown]]).all())
 
 
 def _size(image: Image.Image) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from vicregl_bench.data.voc import Pair
+from vicregl_bench.data.segmentation import Pair
 from vicregl_bench.errors import DataError
 
 # Hashing this much takes about a second; ADE20k and Cityscapes are far beyond it.

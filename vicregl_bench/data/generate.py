@@ -1,24 +1,25 @@
 """Generated data sets in the layouts of real ones, for trying the tool out and for tests.
 
-`make_voc` writes a VOC devkit (segmentation, boxes and class lists) from `scene.draw_scene`; the
-pictures say nothing about real data, only that a pipeline learns what can be learned.
+`make_voc` writes a VOC devkit (segmentation, boxes and class lists) from `scene.draw_scene`,
+`make_cityscapes` and `make_ade20k` their official trees; the pictures say nothing about real data,
+only that a pipeline learns what can be learned.
 """
 
-import json
-import shutil
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from vicregl_bench.data.scene import MIN_SIDE, Labels, Scene, draw_scene
+from vicregl_bench.data.ade20k import ADE20K_CLASSES
+from vicregl_bench.data.cityscapes import CITYSCAPES_CLASSES, TRAIN_IDS
+from vicregl_bench.data.made_folder import fill_once
+from vicregl_bench.data.scene import LOOKS, MIN_SIDE, Scene, draw_scene
+from vicregl_bench.data.segmentation import IGNORE, Labels
 from vicregl_bench.data.voc import CLASSES, palette
-from vicregl_bench.errors import ConfigError, DataError
+from vicregl_bench.errors import ConfigError
 
-MARKER = ".vicregl-bench.json"
-UNFINISHED = ".vicregl-bench.unfinished.json"
 GENERATOR_VERSION = 1  # raised whenever the same parameters give other files
 JPEG_QUALITY = 90
 # Val pictures are numbered from here: neither split depends on the size of the other.
@@ -51,49 +52,132 @@ def make_voc(
     Raises ConfigError for impossible values, DataError where `out` holds anything else or cannot
     be written.
     """
-    _check_values(train, val, seed, size, classes, year)
-    parameters: dict[str, object] = {
-        "layout": "voc",
-        "version": GENERATOR_VERSION,
-        "train": train,
-        "val": val,
-        "seed": seed,
-        "size": list(size),
-        "classes": classes,
-        "year": year,
-    }
-
-    def draw(number: int) -> Scene:
-        rng = np.random.default_rng([seed, number])
-        return draw_scene(rng, size=size, classes=classes, first=(number - 1) % classes + 1)
-
-    splits = {
-        "train": range(1, train + 1),
-        "val": range(VAL_OFFSET + 1, VAL_OFFSET + val + 1),
-    }
+    _check_values(train, val, seed, size, classes, len(CLASSES) - 1)
+    if not (len(year) == 4 and year.isascii() and year.isdigit()):
+        raise ConfigError(f"year must be four digits, as in 2012, not {year!r}")
+    parameters = _parameters("voc", train, val, seed, size, classes) | {"year": year}
 
     def write(out: Path) -> None:
         root = out / "VOCdevkit" / f"VOC{year}"
         for folder in ("JPEGImages", "SegmentationClass", "SegmentationObject", "Annotations"):
             (root / folder).mkdir(parents=True)
         truth: dict[str, _Truth] = {}
-        for split, numbers in splits.items():
+        for split, numbers in _numbers(train, val).items():
             truth[split] = {}
             for number in numbers:
                 name = f"{year}_{number:06d}"
-                scene = draw(number)
+                scene = _draw(seed, number, size, classes)
                 write_voc_picture(root, name, scene)
                 truth[split][name] = frozenset(item.label for item in scene.instances)
         write_voc_lists(root, truth)
 
-    out = Path(out)
-    devkit = out / "VOCdevkit"
-    try:
-        if not _already_there(out, devkit / f"VOC{year}" / "JPEGImages", parameters, train + val):
-            _write_marked(out, parameters, write)
-    except OSError as error:
-        raise DataError(f"cannot write the generated data into {out}: {error}") from error
-    return devkit
+    pictures = f"VOCdevkit/VOC{year}/JPEGImages/*.jpg"
+    fill_once(out, parameters, ("VOCdevkit",), {pictures: train + val}, write)
+    return Path(out) / "VOCdevkit"
+
+
+# Two cities a train split, as lists have to be read city by city.
+_CITIES = {"train": ("eastford", "westford"), "val": ("northford",)}
+_BORDER_ID = 4  # labelIds: "static", one of the ids that are ignored
+
+
+def make_cityscapes(
+    out: str | Path,
+    *,
+    train: int,
+    val: int,
+    seed: int,
+    size: tuple[int, int] = (128, 64),
+    classes: int = len(CITYSCAPES_CLASSES) - 1,
+) -> Path:
+    """Write generated pictures in the tree of Cityscapes into the folder `out`; return `out`.
+
+    Layout: leftImg8bit and gtFine with labelTrainIds and labelIds that say the same; no
+    instanceIds, colours or polygons. The ground is road, borders are void, and objects are of
+    `classes` of the other 18 classes, spread evenly. The rest is as in `make_voc`.
+
+    Raises ConfigError for impossible values, DataError where `out` holds anything else or cannot
+    be written.
+    """
+    most = len(CITYSCAPES_CLASSES) - 1
+    _check_values(train, val, seed, size, classes, most)
+    train_ids = _table([0, *_spread(1, most, classes)], border=IGNORE)
+    ids = np.full(256, _BORDER_ID, dtype=np.uint8)  # labelIds by train id
+    for label_id, train_id in TRAIN_IDS.items():
+        if train_id != IGNORE:
+            ids[train_id] = label_id
+
+    def write(out: Path) -> None:
+        for split, numbers in _numbers(train, val).items():
+            cities = _CITIES[split]
+            for city in cities:
+                for part in ("leftImg8bit", "gtFine"):
+                    (out / part / split / city).mkdir(parents=True)
+            for number in numbers:
+                city = cities[number % len(cities)]
+                name = f"{city}_{number:06d}_000019"
+                scene = _draw(seed, number, size, classes)
+                labels = train_ids[scene.labels]
+                pictures, masks = (out / part / split / city for part in ("leftImg8bit", "gtFine"))
+                Image.fromarray(scene.image).save(pictures / f"{name}_leftImg8bit.png")
+                Image.fromarray(labels).save(masks / f"{name}_gtFine_labelTrainIds.png")
+                Image.fromarray(ids[labels]).save(masks / f"{name}_gtFine_labelIds.png")
+
+    fill_once(
+        out,
+        _parameters("cityscapes", train, val, seed, size, classes),
+        ("leftImg8bit", "gtFine"),
+        {"leftImg8bit/*/*/*_leftImg8bit.png": train + val, "gtFine/*/*/*.png": 2 * (train + val)},
+        write,
+    )
+    return Path(out)
+
+
+def make_ade20k(
+    out: str | Path,
+    *,
+    train: int,
+    val: int,
+    seed: int,
+    size: tuple[int, int] = (160, 120),
+    classes: int = len(LOOKS),
+) -> Path:
+    """Write generated pictures in the tree of ADE20k into `out`; return ADEChallengeData2016.
+
+    The ground is wall (1 in the mask), borders are other (0), and objects are of `classes` of the
+    other 149 classes, spread evenly. The rest is as in `make_voc`.
+
+    Raises ConfigError for impossible values, DataError where `out` holds anything else or cannot
+    be written.
+    """
+    _check_values(train, val, seed, size, classes, len(LOOKS))
+    values = _table([1, *_spread(2, len(ADE20K_CLASSES), classes)], border=0)
+    folders = {"train": "training", "val": "validation"}
+
+    def write(out: Path) -> None:
+        root = out / "ADEChallengeData2016"
+        for split, numbers in _numbers(train, val).items():
+            pictures, masks = (root / part / folders[split] for part in ("images", "annotations"))
+            pictures.mkdir(parents=True)
+            masks.mkdir(parents=True)
+            for number in numbers:
+                name = f"ADE_{split}_{number:08d}"
+                scene = _draw(seed, number, size, classes)
+                picture = Image.fromarray(scene.image)
+                picture.save(pictures / f"{name}.jpg", quality=JPEG_QUALITY)
+                Image.fromarray(values[scene.labels]).save(masks / f"{name}.png")
+
+    fill_once(
+        out,
+        _parameters("ade20k", train, val, seed, size, classes),
+        ("ADEChallengeData2016",),
+        {
+            "ADEChallengeData2016/images/*/*.jpg": train + val,
+            "ADEChallengeData2016/annotations/*/*.png": train + val,
+        },
+        write,
+    )
+    return Path(out) / "ADEChallengeData2016"
 
 
 def write_voc_picture(root: Path, name: str, scene: Scene) -> None:
@@ -159,61 +243,55 @@ def _palette_image(labels: Labels) -> Image.Image:
     return image
 
 
+def _parameters(
+    layout: str, train: int, val: int, seed: int, size: tuple[int, int], classes: int
+) -> dict[str, object]:
+    return {
+        "layout": layout,
+        "version": GENERATOR_VERSION,
+        "train": train,
+        "val": val,
+        "seed": seed,
+        "size": list(size),
+        "classes": classes,
+    }
+
+
+def _numbers(train: int, val: int) -> dict[str, range]:
+    """The numbers of the pictures by split."""
+    return {
+        "train": range(1, train + 1),
+        "val": range(VAL_OFFSET + 1, VAL_OFFSET + val + 1),
+    }
+
+
+def _draw(seed: int, number: int, size: tuple[int, int], classes: int) -> Scene:
+    rng = np.random.default_rng([seed, number])
+    return draw_scene(rng, size=size, classes=classes, first=(number - 1) % classes + 1)
+
+
+def _spread(first: int, last: int, count: int) -> list[int]:
+    """`count` numbers from `first` to `last`, both included, as evenly as integers can lie."""
+    return [first + i * (last - first) // max(1, count - 1) for i in range(count)]
+
+
+def _table(values: Sequence[int], border: int) -> Labels:
+    """(256,) mask values by scene label: `values` for ground and classes, `border` for 255."""
+    table = np.zeros(256, dtype=np.uint8)
+    table[: len(values)] = values
+    table[IGNORE] = border
+    return table
+
+
 def _check_values(
-    train: int, val: int, seed: int, size: tuple[int, int], classes: int, year: str
+    train: int, val: int, seed: int, size: tuple[int, int], classes: int, most: int
 ) -> None:
     for what, count in (("train", train), ("val", val)):
         if not 1 <= count < VAL_OFFSET:
             raise ConfigError(f"{what} must be from 1 to {VAL_OFFSET - 1} pictures, not {count}")
-    if not 1 <= classes < len(CLASSES):
-        raise ConfigError(f"classes must be from 1 to {len(CLASSES) - 1}, not {classes}")
+    if not 1 <= classes <= most:
+        raise ConfigError(f"classes must be from 1 to {most}, not {classes}")
     if min(size) < MIN_SIDE:
         raise ConfigError(f"size {size[0]}x{size[1]} is too small: both at least {MIN_SIDE} pixels")
     if seed < 0:
         raise ConfigError(f"seed must not be negative, is {seed}")
-    if not (len(year) == 4 and year.isascii() and year.isdigit()):
-        raise ConfigError(f"year must be four digits, as in 2012, not {year!r}")
-
-
-def _already_there(out: Path, pictures: Path, parameters: Mapping[str, object], count: int) -> bool:
-    """Whether `out` holds the finished result; DataError where it holds anything not ours."""
-    if not out.exists():
-        return False
-    if not out.is_dir():
-        raise DataError(f"{out} is a file: choose another --out")
-    entries = {path.name for path in out.iterdir()}
-    if MARKER in entries:
-        if _read_marker(out / MARKER) != parameters:
-            raise DataError(
-                f"{out} holds data generated with other parameters: choose another --out"
-            )
-        if not pictures.is_dir() or sum(1 for _ in pictures.glob("*.jpg")) != count:
-            raise DataError(
-                f"{out} holds generated data that was changed since: remove it or choose another "
-                "--out"
-            )
-        return True
-    foreign = sorted(entries - ({UNFINISHED, "VOCdevkit"} if UNFINISHED in entries else set()))
-    if foreign:
-        raise DataError(f"{out} holds other files ({foreign[0]}): choose another --out")
-    return False
-
-
-def _read_marker(path: Path) -> object:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-
-
-def _write_marked(
-    out: Path, parameters: Mapping[str, object], write: Callable[[Path], None]
-) -> None:
-    """Call `write(out)` between an unfinished marker and the final one, on a clean folder."""
-    out.mkdir(parents=True, exist_ok=True)
-    unfinished = out / UNFINISHED
-    unfinished.write_text(json.dumps(parameters, indent=2) + "\n", encoding="utf-8", newline="\n")
-    if (out / "VOCdevkit").exists():
-        shutil.rmtree(out / "VOCdevkit")
-    write(out)
-    unfinished.replace(out / MARKER)

@@ -12,10 +12,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-from vicregl_bench.data.voc import IGNORE
+from vicregl_bench.data.segmentation import IGNORE, Labels
 
 Array = npt.NDArray[np.float64]
-Labels = npt.NDArray[np.uint8]
 Texture = Callable[[Array, Array, float, np.random.Generator], Array]
 
 MIN_SIDE = 64  # below it textures of a few pixels' period and 2 px borders leave no object

@@ -5,15 +5,20 @@ Layout and colour map: VOC devkit 2012. The augmented train list is mmsegmentati
 from `SegmentationClassAug`. Reading looks at lists only; `check` looks at the files.
 """
 
-import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from vicregl_bench.data.segmentation import (
+    IGNORE,
+    MaskValues,
+    Pair,
+    SegmentationData,
+    find_root,
+    listing,
+)
 from vicregl_bench.errors import ConfigError, DataError
 
 CLASSES: tuple[str, ...] = (
@@ -39,11 +44,14 @@ CLASSES: tuple[str, ...] = (
     "train",
     "tvmonitor",
 )
-IGNORE = 255
-
-Variant = Literal["voc12aug", "voc12"]
+MASKS = MaskValues(
+    kind="class indices",
+    labels={**{label: label for label in range(len(CLASSES))}, IGNORE: IGNORE},
+    text="VOC has 0 to 20 and 255",
+    coloured=True,
+)
 # Pictures of each published list: the VOC2012 devkit, and mmsegmentation for VOC12aug.
-TRAIN_COUNT: dict[Variant, int] = {"voc12aug": 10_582, "voc12": 1_464}
+TRAIN_COUNT = {"voc12aug": 10_582, "voc12": 1_464}
 VAL_COUNT = 1_449
 
 _LISTS = "ImageSets/Segmentation"
@@ -69,34 +77,7 @@ def palette() -> npt.NDArray[np.uint8]:
     return colours
 
 
-@dataclass(frozen=True)
-class Pair:
-    """One picture and its label mask."""
-
-    name: str
-    image: Path
-    mask: Path
-
-
-@dataclass(frozen=True)
-class VocSegmentation:
-    """The lists of one VOC segmentation set; the files are not known to exist."""
-
-    root: Path  # the folder that holds JPEGImages
-    variant: Variant
-    train: tuple[Pair, ...]
-    val: tuple[Pair, ...]
-    notes: tuple[str, ...]  # every departure from the published set, for the record
-
-    @property
-    def splits(self) -> dict[str, tuple[Pair, ...]]:
-        """The pairs by split name: `train`, then `val`."""
-        return {"train": self.train, "val": self.val}
-
-
-def read_voc_segmentation(
-    data_root: str | Path, *, variant: Variant = "voc12aug"
-) -> VocSegmentation:
+def read_voc_segmentation(data_root: str | Path, *, variant: str = "voc12aug") -> SegmentationData:
     """Read the lists of a VOC2012 segmentation set.
 
     `data_root` is VOCdevkit, the VOC2012 folder in it, or the parent of VOCdevkit. Without
@@ -110,7 +91,13 @@ def read_voc_segmentation(
         raise ConfigError(
             f"unknown VOC variant {variant!r}: choose one of {', '.join(TRAIN_COUNT)}"
         )
-    root = _find_root(Path(data_root))
+    root = find_root(
+        data_root,
+        ("VOC2012", "VOCdevkit/VOC2012"),
+        _NEEDED,
+        "VOC2012 segmentation",
+        "give VOCdevkit, the VOC2012 folder in it, or the parent of VOCdevkit as data root",
+    )
     train_ids = _read_list(root / _TRAIN_LIST)
     val_ids = _read_list(root / _VAL_LIST)
     shared = sorted(set(train_ids) & set(val_ids))
@@ -122,7 +109,7 @@ def read_voc_segmentation(
 
     notes: list[str] = []
     train = _pairs(root, train_ids, "SegmentationClass")
-    found: Variant = variant
+    found = variant
     if variant == "voc12aug":
         if (root / _AUG_MASKS).is_dir():
             known = {*train_ids, *val_ids}
@@ -137,46 +124,16 @@ def read_voc_segmentation(
         notes.append(f"{len(train)} train pictures, {found} has {TRAIN_COUNT[found]}")
     if len(val_ids) != VAL_COUNT:
         notes.append(f"{len(val_ids)} val pictures, {found} has {VAL_COUNT}")
-    return VocSegmentation(
-        root, found, train, _pairs(root, val_ids, "SegmentationClass"), tuple(notes)
-    )
-
-
-def split_holdout(
-    pairs: Sequence[Pair], share: float = 0.1, seed: int = 0
-) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
-    """Hold out a seeded slice of `pairs`; return (kept, held), both in the order given.
-
-    The slice is the first round(share * n) names, at least 1 and at most n - 1, in the order of
-    sha256(f"{seed}:{name}"): the same on every machine and under every library version.
-
-    Raises DataError for fewer than 2 pairs, ConfigError for a share outside (0, 1).
-    """
-    if not 0 < share < 1:
-        raise ConfigError(f"hold-out share {share} is not between 0 and 1")
-    if len(pairs) < 2:
-        raise DataError(f"cannot hold out a slice of {len(pairs)} pictures: at least 2 are needed")
-    ranked = sorted(pairs, key=lambda pair: hashlib.sha256(f"{seed}:{pair.name}".encode()).digest())
-    count = min(max(1, round(share * len(pairs))), len(pairs) - 1)
-    held_names = {pair.name for pair in ranked[:count]}
-    kept = tuple(pair for pair in pairs if pair.name not in held_names)
-    held = tuple(pair for pair in pairs if pair.name in held_names)
-    return kept, held
-
-
-def _find_root(data_root: Path) -> Path:
-    looked: list[str] = []
-    for place in (data_root, data_root / "VOC2012", data_root / "VOCdevkit" / "VOC2012"):
-        if not place.is_dir():
-            looked.append(f"{place} (no such folder)")
-            continue
-        missing = [item for item in _NEEDED if not (place / item).exists()]
-        if not missing:
-            return place
-        looked.append(f"{place} (without {', '.join(missing)})")
-    raise DataError(
-        f"no VOC2012 segmentation data: looked for {', '.join(_NEEDED)} in {'; '.join(looked)}; "
-        "give VOCdevkit, the VOC2012 folder in it, or the parent of VOCdevkit as data root"
+    return SegmentationData(
+        name="voc",
+        variant=found,
+        root=root,
+        classes=CLASSES,
+        palette=tuple((int(r), int(g), int(b)) for r, g, b in palette()[: len(CLASSES)]),
+        masks=MASKS,
+        train=train,
+        val=_pairs(root, val_ids, "SegmentationClass"),
+        notes=tuple(notes),
     )
 
 
@@ -205,7 +162,7 @@ def _augmented_ids(root: Path) -> list[str]:
     for item in _AUG_LISTS:
         if (root / item).is_file():
             return _read_list(root / item)
-    ids = sorted(path.stem for path in (root / _AUG_MASKS).glob("*.png"))
+    ids = [path.stem for path in listing(root / _AUG_MASKS, "*.png")]
     if not ids:
         raise DataError(
             f"{root / _AUG_MASKS} holds no PNG masks: fill it or ask for the variant voc12"

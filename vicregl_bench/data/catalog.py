@@ -1,0 +1,37 @@
+"""The segmentation data sets by name."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from vicregl_bench.data.ade20k import read_ade20k
+from vicregl_bench.data.cityscapes import read_cityscapes
+from vicregl_bench.data.segmentation import SegmentationData
+from vicregl_bench.data.voc import read_voc_segmentation
+from vicregl_bench.errors import ConfigError
+
+_READERS: dict[str, Callable[..., SegmentationData]] = {
+    "voc": read_voc_segmentation,
+    "cityscapes": read_cityscapes,
+    "ade20k": read_ade20k,
+}
+SEGMENTATION_SETS = tuple(_READERS)
+
+
+def read_segmentation(
+    dataset: str, data_root: str | Path, variant: str | None = None
+) -> SegmentationData:
+    """Read the lists of a segmentation data set.
+
+    Args:
+        dataset: "voc", "cityscapes" or "ade20k".
+        data_root: where it is; each reader says which folders it takes.
+        variant: "voc12aug" or "voc12" of VOC; None is the data set's default.
+
+    Raises:
+        ConfigError: no such data set or variant.
+        DataError: the data root is incomplete.
+    """
+    if dataset not in _READERS:
+        raise ConfigError(f"no data set {dataset!r}: use {', '.join(SEGMENTATION_SETS)}")
+    read = _READERS[dataset]
+    return read(data_root) if variant is None else read(data_root, variant=variant)
