@@ -102,3 +102,14 @@ def test_pictures_missing_or_damaged(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"\xff\xd8\xff\xe0 cut")
     with pytest.raises(DataError, match="cannot be read as a picture"):
         centre_crops(find_pictures(tmp_path, 3), 32)
+
+
+def test_statistics_that_fit_nothing_known_are_told() -> None:
+    pictures = smooth_pictures(0)
+    source = trained_on(pictures, SCALED, "resnet18x0.25")
+    state = {
+        key: value * 30 if key.endswith("running_var") else value
+        for key, value in source.state_dict.items()
+    }
+    (said,) = doubts(dataclasses.replace(source, state_dict=state), pictures)
+    assert "fit neither these pictures nor any known input" in said

@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -36,14 +36,16 @@ def resnet_shapes(arch: str, *, head: bool = False) -> Shapes:
     }
 
 
-def vit_shapes(width: int = 4, *, layer_scale: bool = False, registers: int = 0) -> Shapes:
+def vit_shapes(
+    width: int = 4, *, patch: int = 2, layer_scale: bool = False, registers: int = 0
+) -> Shapes:
     """Two blocks of a ViT in timm's names, with positions of 2 x 2 patches."""
     shapes: Shapes = {"cls_token": (1, 1, width)}
     if registers:
         shapes["reg_token"] = (1, registers, width)
     shapes |= {
         "pos_embed": (1, 4 if registers else 5, width),
-        "patch_embed.proj.weight": (width, 3, 2, 2),
+        "patch_embed.proj.weight": (width, 3, patch, patch),
         "patch_embed.proj.bias": (width,),
     }
     for block in ("blocks.0.", "blocks.1."):
@@ -58,8 +60,8 @@ def vit_shapes(width: int = 4, *, layer_scale: bool = False, registers: int = 0)
     return shapes | {"norm.weight": (width,), "norm.bias": (width,)}
 
 
-def convnext_shapes(width: int = 2) -> Shapes:
-    """A ConvNeXt of one block a stage in timm's names, without LayerScale."""
+def convnext_shapes(width: int = 2, *, layer_scale: bool = False) -> Shapes:
+    """A ConvNeXt of one block a stage in timm's names."""
     shapes: Shapes = {}
 
     def module(name: str, *weight: int) -> None:
@@ -77,6 +79,8 @@ def convnext_shapes(width: int = 2) -> Shapes:
         module(f"{block}.norm", size)
         module(f"{block}.mlp.fc1", 4 * size, size)
         module(f"{block}.mlp.fc2", size, 4 * size)
+        if layer_scale:
+            shapes[f"{block}.gamma"] = (size,)
     module("head.norm", 8 * width)
     return shapes
 
@@ -87,9 +91,13 @@ def make_state(shapes: Shapes, seed: int = 0) -> dict[str, Tensor]:
     return OrderedDict(
         (key, torch.tensor(seed + 1))
         if key.endswith("num_batches_tracked")
-        else (key, torch.randn(shape, generator=generator).half().float())
+        else (key, _values(key, torch.randn(shape, generator=generator).half().float()))
         for key, shape in shapes.items()
     )
+
+
+def _values(key: str, drawn: Tensor) -> Tensor:
+    return drawn.abs() if key.endswith("running_var") else drawn
 
 
 def prefixed(state: State, prefix: str) -> dict[str, Tensor]:
@@ -572,6 +580,11 @@ def convnext_original(state: State) -> dict[str, Tensor]:
     return renamed
 
 
+def convnext_classifier(state: State, seed: int = 0) -> dict[str, Any]:
+    """Supervised weights of facebookresearch/ConvNeXt: `head` is the classifier."""
+    return {"model": {**convnext_original(state), **fc("head.", 1)}}
+
+
 Save = Callable[[Any, Path], None]
 
 
@@ -602,6 +615,8 @@ class Layout:
         family: of the backbone.
         save: writes the content.
         suffix: of the file's name.
+        pooling: that the method's code evaluates; None is the family's own.
+        output_norm: whether the method's code norms a ViT's maps.
     """
 
     method: str
@@ -611,6 +626,8 @@ class Layout:
     detected: str
     save: Save = torch.save
     suffix: str = ".pth"
+    pooling: Literal["avg", "cls"] | None = None
+    output_norm: bool = False
 
     @property
     def family(self) -> str:
@@ -626,6 +643,11 @@ def _resnet(method: str, make: Callable[..., Any], address: str, **more: Any) ->
 
 def _vit(method: str, make: Callable[..., Any], address: str, **more: Any) -> Layout:
     return Layout(method, _TINY, make, address, **{"detected": method, **more})
+
+
+def _dinov2(make: Callable[..., Any], address: str, registers: str = "") -> Layout:
+    arch = f"vit_small_patch14{registers}_dinov2"
+    return Layout("dinov2", arch, make, address, "dinov2", output_norm=True)
 
 
 def _bare(state: State, seed: int) -> dict[str, Tensor]:
@@ -710,17 +732,15 @@ LAYOUTS: dict[str, Layout] = {
         "dino", lambda s, seed: dino_full(s, seed, "module."), "teacher.module.backbone."
     ),
     "dino_released": _vit("dino", _bare, "", detected="bare"),
-    "dinov2": Layout("dinov2", "vit_small_patch14_dinov2", dinov2_released, "", "dinov2"),
-    "dinov2_registers": Layout(
-        "dinov2", "vit_small_patch14_reg4_dinov2", dinov2_released, "", "dinov2"
-    ),
-    "dinov2_teacher": Layout(
-        "dinov2", "vit_small_patch14_dinov2", dinov2_teacher, "teacher.backbone.", "dinov2"
-    ),
+    "dinov2": _dinov2(dinov2_released, ""),
+    "dinov2_registers": _dinov2(dinov2_released, "", "_reg4"),
+    "dinov2_teacher": _dinov2(dinov2_teacher, "teacher.backbone."),
+    "dinov2_timm": _dinov2(_bare, ""),
+    "dinov2_timm_registers": _dinov2(_bare, "", "_reg4"),
     "ibot": _vit("ibot", ibot_full, "teacher.backbone."),
     "ibot_teacher": _vit("ibot", ibot_teacher, "state_dict.", detected="bare"),
-    "mae": _vit("mae", mae_full, "model."),
-    "mae_released": _vit("mae", mae_released, "model.", detected="bare"),
+    "mae": _vit("mae", mae_full, "model.", pooling="cls"),
+    "mae_released": _vit("mae", mae_released, "model.", detected="bare", pooling="cls"),
     "timm": _resnet("timm", timm_training, "state_dict_ema."),
     "timm_ddp": _resnet(
         "timm", lambda s, seed: timm_training(s, seed, "module."), "state_dict_ema.module."
@@ -769,5 +789,6 @@ LAYOUTS: dict[str, Layout] = {
     "bare_mmengine": _resnet(
         "bare", lambda s, _: {"state_dict": prefixed(s, "backbone.")}, "state_dict.backbone."
     ),
+    "bare_convnext": Layout("bare", "convnext_atto", convnext_classifier, "model.", "bare"),
 }
 """Every layout, by method and, after it, what is special about it."""

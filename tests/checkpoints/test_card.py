@@ -1,7 +1,9 @@
+import dataclasses
 import json
 
 from vicregl_bench.checkpoints import READERS, find_reader
-from vicregl_bench.checkpoints.card import IMAGENET_MEAN, IMAGENET_STD
+from vicregl_bench.checkpoints.card import IMAGENET_MEAN, IMAGENET_STD, Card
+from vicregl_bench.checkpoints.card_fields import CardFields
 
 
 def test_normalisation_is_imagenets_on_the_0_255_scale() -> None:
@@ -24,3 +26,15 @@ def test_cards_are_json_and_named_once() -> None:
     vicregl = next(card for card in cards if card["method"] == "vicregl")
     assert vicregl["mean"] == [123.675, 116.28, 103.53]
     assert vicregl["references"][0]["task"] == "imagenet_linear"
+
+
+def test_files_can_hold_every_field_but_the_references() -> None:
+    fields = {field.name for field in dataclasses.fields(Card)}
+    assert set(CardFields.model_fields) == fields - {"references"}
+
+
+def test_no_card_of_ours_would_be_refused_in_a_file() -> None:
+    for reader in READERS:
+        held = {key: value for key, value in reader.card.to_dict().items() if key != "references"}
+        fields = CardFields.model_validate(held)
+        assert (fields.mean, fields.std) == (reader.card.mean, reader.card.std)

@@ -70,11 +70,23 @@ def test_a_known_method_brings_its_card(
         ("arch: [", "cannot be read as YAML"),
         ("architecture: resnet50", "known fields: method"),
         ("std: [0, 1, 1]", "std.0: Input should be greater than 0"),
-        ("mean: [1, 2]", "mean"),
+        ("std: [-3, 1, 1]", "std.0: Input should be greater than 0"),
+        ("mean: [1, 2]", "mean: three numbers are needed"),
+        ("mean: abc", "mean: three numbers are needed"),
+        ("mean: [1, 2, '3']", "mean.2: Input should be a valid number"),
+        ("mean: [1, 2, true]", "mean.2: Input should be a valid number"),
+        ("mean: [0, .inf, 0]", "mean.1: Input should be a finite number"),
+        ("mean: [0, 1e400, 0]", "mean.1: Input should be a"),
+        (f"mean: [0, 1{400 * '0'}, 0]", "mean.1: "),
+        ("std: [1, 1, .nan]", "std.2: Input should be a finite number"),
+        ("std: [0.229, 0.224, 0.225]", "std.0: the scale is 0 to 255: multiply by 255"),
+        ("std: [58.395, 57.12, 0.225]", "std.2: the scale is 0 to 255: multiply by 255"),
+        ("mean: [0.485, 0.456, 0.406]", "mean.0: the scale is 0 to 255: multiply by 255"),
+        ('"a\\nb": 1', "a b: Extra inputs are not permitted; known fields: method"),
         ("channel_order: grb", "'rgb' or 'bgr'"),
         ("rename: {'(': x}", "rename"),
         ("method: 'a b'", "method"),
-        ("arch: resnet51", "resnet51, which cannot be evaluated"),
+        ("arch: resnet51", "resnet51, which "),
         ("rename: {'.*': 'one'}", "turns two keys into one"),
     ],
 )
@@ -88,6 +100,58 @@ def test_bad_cards_stop(
     with pytest.raises(CheckpointError, match=said) as caught:
         load_checkpoint(saved(tmp_path, resnet18, text), targets)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("mean", "std"),
+    [((0.0, 0.0, 0.0), (255.0, 255.0, 255.0)), ((103.53, 116.28, 123.675), (1.0, 1.0, 1.0))],
+    ids=["simclr", "caffe"],
+)
+def test_the_least_scales_that_occur_are_taken(
+    tmp_path: Path,
+    resnet18: dict[str, Tensor],
+    targets: dict[str, Shapes],
+    mean: tuple[float, float, float],
+    std: tuple[float, float, float],
+) -> None:
+    path = saved(tmp_path, resnet18, f"mean: {list(mean)}\nstd: {list(std)}")
+    loaded = load_checkpoint(path, targets)
+    assert (loaded.card.mean, loaded.card.std) == (mean, std)
+
+
+@pytest.mark.parametrize("container", ["", "state_dict"])
+def test_one_key_may_be_renamed_in_names_that_are_ours_else(
+    tmp_path: Path, resnet18: dict[str, Tensor], targets: dict[str, Shapes], container: str
+) -> None:
+    odd = {"stem.w" if key == "conv1.weight" else key: value for key, value in resnet18.items()}
+    content = {container: odd} if container else odd
+    path = saved(tmp_path, content, "rename: {'^stem\\.w$': conv1.weight}")
+    loaded = load_checkpoint(path, targets)
+    assert torch.equal(loaded.state_dict["conv1.weight"], resnet18["conv1.weight"])
+    assert loaded.state_dict.keys() == resnet18.keys()
+    assert loaded.coverage.address == (f"{container}." if container else "")
+    assert loaded.coverage.unexpected == ()
+
+
+@pytest.mark.parametrize("prefix", ["nets.trunk", "nets.trunk.", "trunk", "trunk."])
+def test_the_prefix_is_that_of_the_new_names(
+    tmp_path: Path, resnet18: dict[str, Tensor], targets: dict[str, Shapes], prefix: str
+) -> None:
+    shadow = {key: value + 1 for key, value in resnet18.items()}
+    odd = {key.replace("conv1.weight", "stem.w"): value for key, value in resnet18.items()}
+    content = {"nets": prefixed(odd, "body.") | prefixed(shadow, "shadow.")}
+    card = f"prefix: {prefix}\nrename: {{'^body': trunk, 'stem\\.w$': conv1.weight}}"
+    loaded = load_checkpoint(saved(tmp_path, content, card), targets)
+    assert torch.equal(loaded.state_dict["conv1.weight"], resnet18["conv1.weight"])
+    assert loaded.coverage.address == "nets.trunk."
+    assert dict(loaded.coverage.dropped) == {"shadow": len(shadow)}
+
+
+def test_a_rename_that_fits_no_key_changes_nothing(
+    tmp_path: Path, resnet18: dict[str, Tensor], targets: dict[str, Shapes]
+) -> None:
+    loaded = load_checkpoint(saved(tmp_path, resnet18, "rename: {'^trunk': layer}"), targets)
+    assert loaded.coverage.address == "" and loaded.state_dict.keys() == resnet18.keys()
 
 
 def test_yaml_makes_no_objects(tmp_path: Path) -> None:

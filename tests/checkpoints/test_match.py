@@ -121,14 +121,14 @@ def test_smaller_arch_forced_on_a_larger_one_is_refused(
     targets: dict[str, Shapes], held: str, forced: str, extra: str
 ) -> None:
     (line,) = error_of(prefixed(make_state(targets[held]), "module."), targets, arch=forced)
-    assert f"weights hold more blocks or layers than {forced}" in line
+    assert f"weights hold more than {forced}" in line
     assert extra in line
     assert line.endswith(f"they look like {held}: pass --arch {held}")
 
 
 def test_more_blocks_than_any_target_are_refused(targets: dict[str, Shapes]) -> None:
     lines = error_of(make_state(resnet_shapes("resnet152")), targets)
-    assert "more blocks or layers than resnet101" in lines[0]
+    assert "hold more than resnet101" in lines[0]
     assert "layer2.4.conv1.weight" in lines[0]
 
 
@@ -214,3 +214,78 @@ def test_unknown_arch_says_where_the_known_are(
 ) -> None:
     (line,) = error_of(resnet18, targets, arch="resnet19")
     assert "unknown backbone 'resnet19'" in line and "ls architectures" in line
+
+
+def test_a_damaged_preferred_place_is_not_replaced_by_another(
+    targets: dict[str, Shapes],
+) -> None:
+    """The query encoder lacks a statistic; the key encoder is whole and is not what is meant."""
+    query, key = (make_state(targets["resnet18"], seed) for seed in (1, 2))
+    loaded = {
+        "state_dict": prefixed(query, "encoder_q.") | prefixed(key, "encoder_k."),
+    }
+    prefer = ("state_dict.encoder_q.",)
+    assert find(loaded, targets, prefer=prefer).coverage.prefix == "encoder_q."
+    del loaded["state_dict"]["encoder_q.layer3.0.bn1.running_var"]
+    first, *_ = error_of(loaded, targets, prefer=prefer)
+    assert "layer3.0.bn1.running_var is missing" in first
+    assert "to take state_dict.encoder_k. instead" in first
+    found = find(loaded, targets, prefer=prefer, prefix="encoder_k")
+    assert (found.coverage.prefix, found.coverage.chosen) == ("encoder_k.", "--prefix")
+
+
+def test_a_small_whole_backbone_beside_a_large_one_is_seen(targets: dict[str, Shapes]) -> None:
+    small, large = make_state(targets["resnet18"]), make_state(targets["resnet101"])
+    extra: Shapes = {f"layer3.{n}.conv1.weight": (16, 64, 1, 1) for n in range(23, 1400)}
+    huge = {**targets["resnet101"], **extra}  # more than ten times as many tensors
+    loaded = {"a": {**large, **make_state(extra)}, "b": small}
+    first, *_ = error_of(loaded, {"resnet18": targets["resnet18"], "huge": huge})
+    assert "holds 2 different backbones" in first
+
+
+def test_what_settled_the_place_is_said(
+    targets: dict[str, Shapes], resnet18: dict[str, Tensor]
+) -> None:
+    assert find(resnet18, targets).coverage.chosen == "the only one"
+    twice = find({"a": resnet18, "b": dict(resnet18)}, targets)
+    assert twice.coverage.chosen == "equal values in several places"
+    other = make_state(targets["resnet18"], 5)
+    preferred = find({"a": resnet18, "b": other}, targets, prefer=("b",))
+    assert preferred.coverage.chosen == "the method's card prefers b"
+
+
+@pytest.mark.parametrize(
+    "key", ["absolute_pos_embed", "rel_pos_bias.table", "norm_pre.weight", "prompt_embeddings"]
+)
+def test_what_the_features_go_through_may_not_be_left_over(
+    targets: dict[str, Shapes], resnet18: dict[str, Tensor], key: str
+) -> None:
+    first, *_ = error_of({**resnet18, key: torch.ones(2)}, targets)
+    assert f"changes the features, e.g. {key}" in first
+
+
+def test_ties_of_odd_tensors_are_no_tracebacks(targets: dict[str, Shapes]) -> None:
+    one, other = make_state(targets["resnet18"]), make_state(targets["resnet18"])
+    for state in (one, other):
+        state["conv1.weight"] = state["conv1.weight"].to_sparse()
+    (line,) = error_of({"a": one, "b": other}, targets)
+    assert "2 different backbones" in line
+
+
+def test_work_on_many_prefixes_is_bounded(
+    targets: dict[str, Shapes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vicregl_bench.checkpoints import match
+
+    covered = 0
+    cover = match._cover
+
+    def counted(*arguments: Any) -> Any:
+        nonlocal covered
+        covered += 1
+        return cover(*arguments)
+
+    monkeypatch.setattr(match, "_cover", counted)
+    hostile = {f"m{n}.bn1.weight": torch.ones(4) for n in range(2000)}
+    error_of(hostile, targets)
+    assert covered <= match._MOST_PLACES * len(targets)

@@ -5,8 +5,10 @@ that it was made from.
 """
 
 import contextlib
+import dataclasses
 import io
 import json
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,16 +18,16 @@ import torch
 from torch import Tensor
 
 from tests.checkpoints.layouts import LAYOUTS, Layout
+from vicregl_bench.backbones.contract import Backbone
 from vicregl_bench.backbones.source import read_backbone
 from vicregl_bench.backbones.zoo import build_backbone, find_architecture, random_state
 from vicregl_bench.checkpoints.convert import FORMATS
 from vicregl_bench.cli.main import _guarded
-from vicregl_bench.errors import CheckpointError
 
 ONE_EACH = {layout.method: name for name, layout in reversed(LAYOUTS.items())}
 QUICK = [
     "--profile", "ci", "--workers", "0", "--seeds", "1", "--lrs", "0.1", "--device", "cpu",
-    "--set", "schedule.iters=1", "--set", "schedule.batch_size=2", "--set", "data.crop=64,64",
+    "--set", "schedule.iters=3", "--set", "schedule.batch_size=2", "--set", "data.crop=64,64",
     "--set", "data.resize=256,64", "--set", "data.test_resize=256,64",
 ]  # fmt: skip
 
@@ -48,10 +50,17 @@ def features(arch: str, state: dict[str, Tensor], **options: Any) -> list[Tensor
         arch, positions=None if positions is None else positions.shape[1], **options
     )
     backbone.load_state_dict(state)
+    return features_of(backbone, images())
+
+
+def images(side: int = 64) -> Tensor:
+    return torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
+
+
+@torch.no_grad()
+def features_of(backbone: Backbone, images: Tensor) -> list[Tensor]:
     backbone.eval()
-    images = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        return [*backbone(images), backbone.pooled(images)]
+    return [*backbone(images), backbone.pooled(images)]
 
 
 def saved(layout: Layout, folder: Path) -> Path:
@@ -79,11 +88,70 @@ def test_features_are_those_of_the_module(name: str, tmp_path: Path) -> None:
     source = read_backbone(str(saved(layout, tmp_path)), method=layout.method)
     assert (source.arch, source.card.method) == (layout.arch, layout.method)
     assert source.coverage is not None and source.coverage["complete"]
-    read = dict(source.state_dict)
-    options = {"pooling": source.card.pooling, "output_norm": source.card.output_norm}
-    wanted = features(layout.arch, state_of(layout.arch), **options)
-    for got, want in zip(features(source.arch, read, **options), wanted, strict=True):
+    assert (source.card.pooling, source.card.output_norm) == (layout.pooling, layout.output_norm)
+    wanted = features(
+        layout.arch,
+        state_of(layout.arch),
+        pooling=layout.pooling,
+        output_norm=layout.output_norm,
+    )
+    for got, want in zip(features_of(source.build(), images()), wanted, strict=True):
         torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-5)
+
+
+def resnet_peer(arch: str, images: Tensor) -> list[Tensor]:
+    import torchvision
+
+    model = torchvision.models.get_model(arch)
+    model.fc = torch.nn.Identity()
+    model.load_state_dict(state_of(arch))
+    model.eval()
+    x = model.maxpool(model.relu(model.bn1(model.conv1(images))))
+    maps = []
+    for stage in (model.layer1, model.layer2, model.layer3, model.layer4):
+        x = stage(x)
+        maps.append(x)
+    return [*maps, model(images)]
+
+
+def vit_peer(arch: str, images: Tensor) -> list[Tensor]:
+    import timm
+
+    model = timm.create_model(arch, num_classes=0, dynamic_img_size=True).eval()
+    model.load_state_dict(state_of(arch))
+    _, maps = model.forward_intermediates(images, indices=[3, 5, 7, 11], norm=True)
+    return [*maps, model(images)]
+
+
+def convnext_peer(arch: str, images: Tensor) -> list[Tensor]:
+    from timm.models.convnext import ConvNeXt
+
+    assert arch == "convnext_atto"
+    model = ConvNeXt(depths=(2, 2, 6, 2), dims=(40, 80, 160, 320), num_classes=0).eval()
+    model.load_state_dict(state_of(arch))
+    _, maps = model.forward_intermediates(images)
+    return [*maps, model(images)]
+
+
+@pytest.mark.parametrize(
+    ("name", "arch", "peer"),
+    [
+        ("moco_v2", "resnet18", resnet_peer),  # torchvision has none of a quarter's width
+        ("dinov2_registers", "vit_small_patch14_reg4_dinov2", vit_peer),
+        ("bare_convnext", "convnext_atto", convnext_peer),
+    ],
+)
+@torch.no_grad()
+def test_features_are_those_of_another_projects_module(
+    name: str, arch: str, peer: Callable[[str, Tensor], list[Tensor]], tmp_path: Path
+) -> None:
+    layout = dataclasses.replace(LAYOUTS[name], arch=arch)
+    source = read_backbone(str(saved(layout, tmp_path)), method=layout.method)
+    assert source.arch == arch
+    pictures = images(70)  # a multiple of 14
+    wanted = peer(arch, pictures)
+    for got, want in zip(features_of(source.build(), pictures), wanted, strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ONE_EACH.values())
@@ -122,19 +190,43 @@ def test_inspect_convert_and_run(name: str, tmp_path: Path, tiny_voc: Path) -> N
     )
 
 
-def test_every_method_has_a_layout() -> None:
-    from vicregl_bench.checkpoints import READERS
-
-    assert {reader.card.method for reader in READERS} - set(ONE_EACH) <= {"own", "bare"}
-
-
 def test_existing_files_are_kept(tmp_path: Path) -> None:
-    layout = LAYOUTS["moco_v2"]
-    path = saved(layout, tmp_path)
-    words = ["convert", "--ckpt", str(path), "--to", "timm", "--out", str(path)]
-    before = path.read_bytes()
+    path, out = saved(LAYOUTS["moco_v2"], tmp_path), tmp_path / "out.pth"
+    out.write_bytes(b"mine")
+    words = ["convert", "--ckpt", str(path), "--to", "timm", "--out", str(out)]
     assert _guarded(words) == 2
-    assert path.read_bytes() == before
+    assert out.read_bytes() == b"mine"
     assert _guarded([*words, "--force"]) == 0
-    with pytest.raises(CheckpointError):
-        read_backbone(str(path), prefix="state_dict.module.encoder_q.")
+    assert read_backbone(str(out)).arch == LAYOUTS["moco_v2"].arch
+
+
+def test_convert_says_what_no_tensor_carries(tmp_path: Path) -> None:
+    torch.save(state_of("resnet50x0.25"), tmp_path / "w.pth")
+    (tmp_path / "w.pth.card.yaml").write_text("mean: [0, 0, 0]\nstd: [255, 255, 255]")
+    made = call(
+        "convert", "--ckpt", str(tmp_path / "w.pth"), "--to", "timm",
+        "--out", str(tmp_path / "o.pth"),
+    )  # fmt: skip
+    assert any("does not tell its input: rgb, mean [0.0" in note for note in made["notes"])
+
+
+def test_convert_never_replaces_its_own_input(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "w.pth"
+    torch.save({"model": state_of("resnet18x0.25"), "optimizer": {}}, path)
+    before = path.read_bytes()
+    words = ["convert", "--ckpt", str(path), "--to", "timm", "--out", str(path), "--force"]
+    assert _guarded(words) == 2
+    assert "is the checkpoint itself" in capsys.readouterr().err
+    assert path.read_bytes() == before
+    assert _guarded([*words[:-2], str(tmp_path)]) == 2
+    assert "is a folder" in capsys.readouterr().err
+
+
+def test_inspect_says_what_is_constant(tmp_path: Path) -> None:
+    state = {key: torch.zeros_like(value) for key, value in state_of("resnet18x0.25").items()}
+    torch.save(state, tmp_path / "w.pth")
+    report = call("inspect", "--ckpt", str(tmp_path / "w.pth"))
+    assert any("weights are constant" in note for note in report["notes"])
+    assert report["layers"][0]["dead"] == 1.0

@@ -20,7 +20,7 @@ def fold_batch_norm(backbone: nn.Module) -> nn.Module:
     from mmcv.cnn import fuse_conv_bn
 
     folded = copy.deepcopy(backbone)
-    folded.eval()  # not chained: mmseg's ResNet.train() returns None
+    folded.eval()
     with torch.no_grad():
         fused: nn.Module = fuse_conv_bn(folded)
     return fused

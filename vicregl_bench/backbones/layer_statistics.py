@@ -81,10 +81,15 @@ def layer_statistics(source: BackboneSource) -> list[LayerStatistics]:
                 fresh_std=fresh_std,
                 kurtosis=_kurtosis(value, std),
                 fresh_kurtosis=_kurtosis(fresh[key], fresh_std),
-                dead=float((norms < DEAD * norms.median()).float().mean()),
+                dead=float((norms <= DEAD * norms.median()).float().mean()),
             )
         )
     return rows
+
+
+def constant(rows: list[LayerStatistics]) -> tuple[str, ...]:
+    """Keys of the weights whose values are all the same."""
+    return tuple(row.key for row in rows if row.std == 0 and torch.Size(row.shape).numel() > 1)
 
 
 def untrained(rows: list[LayerStatistics]) -> tuple[str, ...]:

@@ -11,12 +11,13 @@ Both projects' registries fall back to mmengine's, where it is registered once.
 from collections.abc import Sequence
 from typing import Any
 
+from mmengine.logging import MMLogger
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from vicregl_bench.backbones.contract import Backbone
-from vicregl_bench.backbones.source import read_backbone
+from vicregl_bench.backbones.source import BackboneSource, read_backbone
 from vicregl_bench.errors import ConfigError
 
 
@@ -26,6 +27,28 @@ def _check(out_indices: Sequence[int] | None, backbone: Backbone) -> tuple[int, 
     if not indices or any(not 0 <= index < count for index in indices):
         raise ConfigError(f"out_indices {indices} is impossible; maps are 0 to {count - 1}")
     return indices
+
+
+def _log_notes(source: BackboneSource) -> None:
+    for note in source.notes:
+        MMLogger.get_current_instance().warning("%s: %s", source.name, note)
+
+
+def data_preprocessor_of(ckpt: str, kind: str, **options: Any) -> dict[str, Any]:
+    """A data preprocessor that gives a checkpoint the input that its card says.
+
+    Args:
+        ckpt: file, or `random:ARCH`.
+        kind: `SegDataPreProcessor` or `DetDataPreprocessor`.
+        options: further settings of it, such as `size`.
+
+    Raises:
+        CheckpointError: the file cannot be read or does not hold a backbone whole.
+    """
+    card = read_backbone(ckpt).card
+    rgb = card.channel_order == "rgb"  # mmcv reads BGR
+    normalise = {"mean": list(card.mean), "std": list(card.std), "bgr_to_rgb": rgb}
+    return {"type": kind, **normalise, **options}
 
 
 @MODELS.register_module()
@@ -65,6 +88,7 @@ class BenchBackbone(BaseModule):  # type: ignore[misc]
         if init_cfg is not None:
             raise ConfigError("BenchBackbone reads its weights itself: name the file with ckpt")
         source = read_backbone(ckpt, arch=arch, method=method, prefix=prefix)
+        _log_notes(source)
         self.body = source.build(output_stride, stages=stages)
         self.out_indices = _check(out_indices, self.body)
         self.out_channels = [self.body.arch.widths[index] for index in self.out_indices]
@@ -117,6 +141,7 @@ class BenchRes5(BaseModule):  # type: ignore[misc]
     ) -> None:
         super().__init__(init_cfg=None)
         source = read_backbone(ckpt, arch=arch, method=method, prefix=prefix)
+        _log_notes(source)
         self.layer4 = source.build_res5()
         self.out_channels = source.architecture.widths[-1]
 

@@ -8,7 +8,6 @@ table 6 (x2, x4: every convolution; narrow: only inside the bottlenecks, Zagoruy
 2016, torchvision's `wide_resnet50_2`), SwAV's x5. x0.25 is ours, for tests and quick pipelines.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -17,7 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from vicregl_bench.backbones.contract import Architecture, Backbone, Shapes
-from vicregl_bench.backbones.shapes import shapes_of
 from vicregl_bench.errors import ConfigError
 
 OUTPUT_STRIDES = (8, 16, 32)
@@ -196,12 +194,8 @@ def build_res5(arch: str, *, dilated: bool = False) -> nn.Module:
     return stage
 
 
-def torchvision_resnet(arch: str, blocks: Sequence[int] | None = None) -> nn.Module:
+def torchvision_resnet(arch: str) -> nn.Module:
     """Torchvision's ResNet of an architecture, freshly initialised; v1 is built as v1.5.
-
-    Args:
-        arch: a key of `ARCHS`.
-        blocks: of each stage, where they shall be others than the architecture's.
 
     Raises:
         ConfigError: unknown architecture.
@@ -224,7 +218,7 @@ def torchvision_resnet(arch: str, blocks: Sequence[int] | None = None) -> nn.Mod
     block = resnet.BasicBlock if spec.depth < 50 else resnet.Bottleneck
     # the classifier's size is torchvision's: its initialisation draws from the generator too
     network: nn.Module = Widened(
-        block, list(blocks or DEPTHS[spec.depth]), num_classes=1000, width_per_group=64 * spec.inner
+        block, list(DEPTHS[spec.depth]), num_classes=1000, width_per_group=64 * spec.inner
     )
     return network
 
@@ -251,6 +245,32 @@ def random_resnet_state(arch: str, seed: int) -> dict[str, Tensor]:
 @cache
 def resnet_shapes(arch: str) -> Shapes:
     """Shape of every parameter and buffer of an architecture, by torchvision's key names."""
-    stages = {f"layer{stage}.": blocks for stage, blocks in enumerate(DEPTHS[SPECS[arch].depth], 1)}
-    shapes = shapes_of(lambda: torchvision_resnet(arch, (2, 2, 2, 2)), stages)
-    return {key: shape for key, shape in shapes.items() if not key.startswith("fc.")}
+    if arch not in SPECS:
+        raise ConfigError(f"unknown architecture {arch!r}; known: {', '.join(SPECS)}")
+    spec = SPECS[arch]
+    shapes: dict[str, tuple[int, ...]] = {"conv1.weight": (spec.base, 3, 7, 7)}
+    shapes |= _norm_shapes("bn1", spec.base)
+    before = spec.base
+    for stage, blocks in enumerate(DEPTHS[spec.depth]):
+        out = ARCHS[arch].widths[stage]
+        inside = spec.base * spec.inner * 2**stage
+        sides = (3, 3) if spec.expansion == 1 else (1, 3, 1)  # kernels of a block's convolutions
+        for block in range(blocks):
+            name = f"layer{stage + 1}.{block}"
+            into = before
+            for number, side in enumerate(sides, 1):
+                width = out if number == len(sides) else inside
+                shapes[f"{name}.conv{number}.weight"] = (width, into, side, side)
+                shapes |= _norm_shapes(f"{name}.bn{number}", width)
+                into = width
+            if block == 0 and (stage > 0 or before != out):
+                shapes[f"{name}.downsample.0.weight"] = (out, before, 1, 1)
+                shapes |= _norm_shapes(f"{name}.downsample.1", out)
+            before = out
+    return shapes
+
+
+def _norm_shapes(name: str, width: int) -> dict[str, tuple[int, ...]]:
+    vectors = ("weight", "bias", "running_mean", "running_var")
+    shapes: dict[str, tuple[int, ...]] = {f"{name}.{vector}": (width,) for vector in vectors}
+    return shapes | {f"{name}.num_batches_tracked": ()}

@@ -1,6 +1,6 @@
 """From `--ckpt` to a backbone: a checkpoint file, or random weights of an architecture."""
 
-import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +10,22 @@ from torch import Tensor, nn
 
 from vicregl_bench.backbones.contract import Architecture, Backbone
 from vicregl_bench.backbones.resnet import build_res5
-from vicregl_bench.backbones.vit import positions_kind
-from vicregl_bench.backbones.zoo import build_backbone, find_architecture, random_state, targets
-from vicregl_bench.checkpoints import Card, Checkpoint, load_checkpoint, weights_sha256
+from vicregl_bench.backbones.vit import heads_of, positions_kind, positions_side
+from vicregl_bench.backbones.zoo import (
+    ALIASES,
+    build_backbone,
+    find_architecture,
+    random_state,
+    targets,
+)
+from vicregl_bench.checkpoints import (
+    Card,
+    Checkpoint,
+    find_reader,
+    load_checkpoint,
+    method_names,
+    weights_sha256,
+)
 from vicregl_bench.errors import ConfigError
 
 RANDOM_PREFIX = "random:"
@@ -32,7 +45,8 @@ class BackboneSource:
         file_sha256: over the file's bytes, None of random weights.
         coverage: the coverage report, None of random weights.
         open_choice: architectures of the same shapes, where nothing but a guess chose among them.
-        notes: what a user should know.
+        notes: what a user should know, because something may be wrong.
+        facts: what was assumed or done that is as it should be, such as an interpolation.
     """
 
     name: str
@@ -44,6 +58,7 @@ class BackboneSource:
     coverage: dict[str, Any] | None = None
     open_choice: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    facts: tuple[str, ...] = ()
 
     @property
     def architecture(self) -> Architecture:
@@ -117,7 +132,7 @@ def read_backbone(
 
     Raises:
         CheckpointError: the file cannot be read or does not hold the backbone whole.
-        ConfigError: unknown architecture.
+        ConfigError: unknown architecture, or a ViT's positions are no square grid.
     """
     if ckpt.startswith(RANDOM_PREFIX):
         return _random_backbone(ckpt.removeprefix(RANDOM_PREFIX), arch, seed)
@@ -127,9 +142,10 @@ def read_backbone(
         arch=None if arch is None else find_architecture(arch).name,
         method=method,
         prefix=prefix,
+        aliases=ALIASES,
         trust_pickle=trust_pickle,
     )
-    open_choice = () if checkpoint.settled else _twins(checkpoint)
+    open_choice = () if checkpoint.settled else checkpoint.also_fits
     return BackboneSource(
         name=_display_name(Path(ckpt)),
         arch=checkpoint.arch,
@@ -139,12 +155,14 @@ def read_backbone(
         file_sha256=checkpoint.file_sha256,
         coverage=checkpoint.coverage.to_dict(),
         open_choice=open_choice,
-        notes=(*_choice_notes(checkpoint, open_choice), *_position_notes(checkpoint)),
+        notes=(
+            *_choice_notes(checkpoint, open_choice),
+            *_position_notes(checkpoint),
+            *_method_notes(checkpoint),
+            *_sibling_notes(checkpoint),
+        ),
+        facts=_facts(checkpoint),
     )
-
-
-def _twins(checkpoint: Checkpoint) -> tuple[str, ...]:
-    return tuple(name for name in checkpoint.also_fits if name != checkpoint.arch)
 
 
 def _choice_notes(checkpoint: Checkpoint, open_choice: tuple[str, ...]) -> tuple[str, ...]:
@@ -157,19 +175,71 @@ def _choice_notes(checkpoint: Checkpoint, open_choice: tuple[str, ...]) -> tuple
 
 
 def _position_notes(checkpoint: Checkpoint) -> tuple[str, ...]:
-    """What kind of positions a ViT has; its kind can betray the number of heads."""
+    """The kind of a ViT's positions can betray the number of heads."""
+    positions = checkpoint.state_dict.get("pos_embed")
+    small = checkpoint.arch == "vit_small_patch16" and not checkpoint.settled
+    if positions is None or not small or positions_kind(positions) != "fixed":
+        return ()
+    return (
+        "fixed positions in a ViT-S are a mark of MoCo v3, whose ViT-S has 12 heads: pass "
+        "--method moco_v3 if it is one",
+    )
+
+
+def _facts(checkpoint: Checkpoint) -> tuple[str, ...]:
+    """What is assumed of a ViT or done to it.
+
+    Raises:
+        ConfigError: its positions are no square grid.
+    """
     positions = checkpoint.state_dict.get("pos_embed")
     if positions is None:
         return ()
-    side = math.isqrt(positions.shape[1])
-    kind = positions_kind(positions)
-    notes = [f"{kind} positions of {side} x {side}, interpolated bicubically to the input's grid"]
-    if kind == "fixed" and checkpoint.arch == "vit_small_patch16" and not checkpoint.settled:
+    side = positions_side(checkpoint.arch, positions.shape[1])
+    return (
+        f"{positions_kind(positions)} positions of {side} x {side}, interpolated bicubically to "
+        "the input's grid",
+        f"{heads_of(checkpoint.arch)} attention heads, which no tensor tells",
+    )
+
+
+_FAMILY_WORDS = {"resnet": "ResNet", "convnext": "ConvNeXt", "vit": "ViT", "swin": "Swin"}
+
+
+def _method_notes(checkpoint: Checkpoint) -> tuple[str, ...]:
+    """The card's own note, and a method that publishes no such architecture."""
+    if checkpoint.method not in method_names():
+        return ()
+    reader = find_reader(checkpoint.method)
+    notes = [checkpoint.card.note] if checkpoint.card.note == reader.card.note else []
+    published = [family for family, word in _FAMILY_WORDS.items() if word in reader.architectures]
+    if published and find_architecture(checkpoint.arch).family not in published:
         notes.append(
-            "fixed positions in a ViT-S are a mark of MoCo v3, whose ViT-S has 12 heads: pass "
-            "--method moco_v3 if it is one"
+            f"{reader.card.title} publishes {reader.architectures}, and this is a "
+            f"{checkpoint.arch}: is --method {checkpoint.method} right?"
         )
-    return tuple(notes)
+    return tuple(note for note in notes if note)
+
+
+_HARMLESS = re.compile(
+    r"(fc|head|heads|classifier|online_classifier|linear|proj|predict|projector|projection|"
+    r"prototypes|expander|decoder|neck|queue|mask_token|masked_embed|pre_logits|norm\d|"
+    r"encoder_k|momentum|teacher|student|loss|criterion|aux)\w*"
+)
+"""Names of what stands beside a backbone and takes its features: heads, branches, masks."""
+
+
+def _sibling_notes(checkpoint: Checkpoint) -> tuple[str, ...]:
+    """Tensors beside the backbone that nobody knows to be harmless."""
+    names = dict.fromkeys(key.partition(".")[0] for key in checkpoint.coverage.unexpected)
+    unknown = [name for name in names if not _HARMLESS.fullmatch(name)]
+    if not unknown:
+        return ()
+    listed = ", ".join(unknown[:6]) + (", ..." if len(unknown) > 6 else "")
+    return (
+        f"the file has more beside the backbone, which is not read: {listed}; if the features go "
+        "through it, this is another architecture",
+    )
 
 
 def _display_name(path: Path) -> str:

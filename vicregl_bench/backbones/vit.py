@@ -92,8 +92,17 @@ ARCHS: dict[str, Architecture] = {
 }
 
 
-def _options(name: str, positions: int) -> dict[str, Any]:
-    """Keyword arguments of timm's VisionTransformer."""
+def heads_of(name: str) -> int:
+    """Number of attention heads of an architecture."""
+    return _SPECS[name].heads
+
+
+def positions_side(name: str, positions: int) -> int:
+    """Side of the square grid of patches that a number of positions stands for.
+
+    Raises:
+        ConfigError: they are no square grid, or have a class position too many or too few.
+    """
     spec = _SPECS[name]
     patches = positions - spec.class_positions
     grid = math.isqrt(max(patches, 0))
@@ -103,8 +112,14 @@ def _options(name: str, positions: int) -> dict[str, Any]:
             f"{name}: {positions} positions are no square grid of patches{beside}; "
             f"a {spec.side} px picture has {spec.positions}"
         )
+    return grid
+
+
+def _options(name: str, positions: int) -> dict[str, Any]:
+    """Keyword arguments of timm's VisionTransformer."""
+    spec = _SPECS[name]
     return {
-        "img_size": grid * spec.patch,
+        "img_size": positions_side(name, positions) * spec.patch,
         "patch_size": spec.patch,
         "embed_dim": spec.width,
         "depth": spec.depth,

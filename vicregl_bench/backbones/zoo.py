@@ -114,6 +114,8 @@ def build_backbone(
         options = {"output_stride": output_stride or 32, "stages": stages}
     elif stages != 4:
         raise ConfigError(f"a C4 split is of ResNets; {name} has none")
+    elif output_stride is not None:
+        raise ConfigError(f"an output stride is chosen of ResNets; {name} has its own")
     if found.family == "vit":
         options = {
             "positions": positions,
@@ -122,4 +124,6 @@ def build_backbone(
         }
     elif pooling == "cls":
         raise ConfigError(f"{name} has no class token; pooling is avg")
+    elif output_norm:
+        raise ConfigError(f"{name} has no final norm over its maps: output_norm is of ViTs")
     return _FAMILIES[found.family].build(found.name, **options)

@@ -17,7 +17,7 @@ from vicregl_bench.checkpoints.contents import (
 )
 from vicregl_bench.checkpoints.coverage import Coverage
 from vicregl_bench.checkpoints.files import file_sha256, read_file
-from vicregl_bench.checkpoints.load import Checkpoint, describe, load_checkpoint
+from vicregl_bench.checkpoints.load import Checkpoint, load_checkpoint
 from vicregl_bench.checkpoints.match import Resolution, Targets, resolve
 from vicregl_bench.checkpoints.reader import Reader
 from vicregl_bench.checkpoints.registry import READERS, find_reader, method_names, recognise
@@ -35,7 +35,6 @@ __all__ = [
     "Reader",
     "Resolution",
     "Targets",
-    "describe",
     "file_sha256",
     "find_containers",
     "find_reader",

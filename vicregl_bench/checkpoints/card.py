@@ -10,6 +10,9 @@ IMAGENET_STD = (58.395, 57.12, 57.375)
 """0.229, 0.224, 0.225 on [0, 1] pixels, times 255 (torchvision's ImageNet normalisation)."""
 
 
+ChannelOrder = Literal["rgb", "bgr"]
+
+
 @dataclass(frozen=True)
 class Reference:
     """A number that a paper reports for a method.
@@ -53,7 +56,7 @@ class Card:
     source: str
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
-    channel_order: str = "rgb"
+    channel_order: ChannelOrder = "rgb"
     note: str = ""
     arch: str | None = None
     pooling: Literal["avg", "cls"] | None = None

@@ -9,38 +9,23 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import ValidationError, field_validator
 
 from vicregl_bench.checkpoints.card import Card
+from vicregl_bench.checkpoints.card_fields import CardFields, first_problem
 from vicregl_bench.checkpoints.contents import Container, Contents
 from vicregl_bench.errors import CheckpointError
 
 SUFFIX = ".card.yaml"
 _MOST_BYTES = 1 << 20
 
-_Colour = tuple[float, float, float]
-_Positive = Annotated[float, Field(gt=0.0)]
 
-
-class _Fields(BaseModel):
+class _Fields(CardFields):
     """What a card file may hold; everything is optional."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    method: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")] | None = None
-    title: str | None = None
-    source: str | None = None
-    mean: Annotated[_Colour, Field(strict=False)] | None = None
-    std: Annotated[tuple[_Positive, _Positive, _Positive], Field(strict=False)] | None = None
-    channel_order: Literal["rgb", "bgr"] | None = None
-    note: str | None = None
-    arch: str | None = None
-    pooling: Literal["avg", "cls"] | None = None
-    output_norm: bool | None = None
-    detection_preset: Literal["moco", "lars"] | None = None
     prefix: str | None = None
     rename: dict[str, str] | None = None
 
@@ -71,6 +56,11 @@ class CardFile:
     prefix: str | None
     rename: Mapping[str, str]
 
+    def without_method(self) -> "CardFile":
+        """Return the same without its method, where the user named another."""
+        fields = {key: value for key, value in self.fields.items() if key != "method"}
+        return dataclasses.replace(self, fields=fields)
+
     def apply(self, card: Card) -> Card:
         """Return the card with this file's fields in place of its own.
 
@@ -82,21 +72,21 @@ class CardFile:
         return dataclasses.replace(card, **self.fields)
 
     def renamed(self, contents: Contents) -> Contents:
-        """Return the contents with a renamed copy of each container in which a key changes.
+        """Return the contents with the tensors of every container under their new keys.
+
+        A container keeps its own name, and nothing is left under the old keys.
 
         Raises:
             CheckpointError: two keys become one.
         """
-        extra: list[Container] = []
-        for held in contents.containers if self.rename else ():
-            keys = {key: self._new_key(key) for key in held.tensors}
-            if all(key == new for key, new in keys.items()):
-                continue
-            if len(set(keys.values())) < len(keys):
-                raise CheckpointError(f"{self.path}: its rename turns two keys into one")
-            tensors = {keys[key]: tensor for key, tensor in held.tensors.items()}
-            extra.append(Container(held.name, tensors))
-        return dataclasses.replace(contents, containers=(*contents.containers, *extra))
+        renamed = tuple(self._renamed(held) for held in contents.containers)
+        return dataclasses.replace(contents, containers=renamed)
+
+    def _renamed(self, held: Container) -> Container:
+        tensors = {self._new_key(key): tensor for key, tensor in held.tensors.items()}
+        if len(tensors) < len(held.tensors):
+            raise CheckpointError(f"{self.path}: its rename turns two keys into one")
+        return Container(held.name, tensors)
 
     def _new_key(self, key: str) -> str:
         for pattern, new in self.rename.items():
@@ -126,12 +116,6 @@ def read_card_file(checkpoint: Path) -> CardFile | None:
     try:
         fields = _Fields.model_validate(loaded).model_dump(exclude_none=True)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        known = f"; known fields: {', '.join(_Fields.model_fields)}"
-        raise CheckpointError(
-            f"{path}: {where}: {first['msg']}"
-            + (known if first["type"] == "extra_forbidden" else "")
-        ) from error
+        raise CheckpointError(f"{path}: {first_problem(error, _Fields.model_fields)}") from error
     prefix, rename = fields.pop("prefix", None), fields.pop("rename", {})
     return CardFile(path, fields, prefix, rename)

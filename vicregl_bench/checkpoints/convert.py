@@ -137,6 +137,8 @@ def save_converted(
     if to not in FORMATS:
         raise CheckpointError(f"unknown format {to!r}; known: {', '.join(FORMATS)}")
     _check_name(path, to)
+    if path.is_dir():
+        raise CheckpointError(f"{path} is a folder; name a file in it")
     if path.exists() and not force:
         raise CheckpointError(f"{path} exists; choose another name or replace it with --force")
     # a view would be written with all of the tensor it is a part of

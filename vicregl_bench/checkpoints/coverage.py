@@ -23,6 +23,7 @@ class Coverage:
             `("module.projector", 8)`.
         names: dialect that the keys were translated from, `""` for none.
         reshaped: keys whose tensors the translation turned into another layout.
+        chosen: what settled on this place among those of the file.
     """
 
     arch: str
@@ -36,6 +37,7 @@ class Coverage:
     dropped: tuple[tuple[str, int], ...]
     names: str = ""
     reshaped: tuple[str, ...] = ()
+    chosen: str = ""
 
     @property
     def complete(self) -> bool:
@@ -70,6 +72,7 @@ class Coverage:
             "dropped": dict(self.dropped),
             "names": self.names,
             "reshaped": list(self.reshaped),
+            "chosen": self.chosen,
         }
 
 

@@ -9,16 +9,14 @@ from torch import Tensor
 
 from vicregl_bench.checkpoints.card import Card
 from vicregl_bench.checkpoints.card_file import read_card_file
-from vicregl_bench.checkpoints.contents import FileSummary, find_containers, summarise_file
+from vicregl_bench.checkpoints.contents import find_containers
 from vicregl_bench.checkpoints.coverage import Coverage
 from vicregl_bench.checkpoints.files import file_sha256, read_file
-from vicregl_bench.checkpoints.match import Targets, resolve
+from vicregl_bench.checkpoints.match import Targets, require_target, resolve
 from vicregl_bench.checkpoints.reader import Reader
 from vicregl_bench.checkpoints.registry import find_reader, method_names, recognise
 from vicregl_bench.checkpoints.weights import is_counter, to_float32, weights_sha256
 from vicregl_bench.errors import CheckpointError
-
-_LIST = "`vicregl-bench ls architectures` lists those that can be"
 
 
 @dataclass(frozen=True)
@@ -76,9 +74,13 @@ def load_checkpoint(
     arch: str | None = None,
     method: str | None = None,
     prefix: str | None = None,
+    aliases: Mapping[str, str] | None = None,
     trust_pickle: bool = False,
 ) -> Checkpoint:
     """Load the backbone that a checkpoint file holds.
+
+    What the caller says goes before `FILE.card.yaml`, that before a card in the file, and that
+    before the method's own.
 
     Args:
         path: the file; a card beside it, `FILE.card.yaml`, is read with it.
@@ -86,6 +88,7 @@ def load_checkpoint(
         arch: take the weights for this target; otherwise it is found by keys and shapes.
         method: take the weights for this method's; otherwise it is told by the keys.
         prefix: where the backbone lies, see `match.resolve`; otherwise it is found.
+        aliases: other names of targets, that cards may use.
         trust_pickle: unpickle foreign objects, which runs whatever code the file names.
 
     Raises:
@@ -94,11 +97,10 @@ def load_checkpoint(
     """
     path = Path(path)
     given = find_reader(method) if method is not None else None
-    if arch is not None and arch not in targets:
-        raise CheckpointError(
-            f"unknown backbone {arch!r}; `vicregl-bench ls architectures` lists them"
-        )
+    require_target(arch, targets)
     beside = read_card_file(path)
+    if beside is not None and given is not None:
+        beside = beside.without_method()
     contents = find_containers(read_file(path, trust_pickle=trust_pickle))
     contents = beside.renamed(contents) if beside else contents
     detected = recognise(contents)
@@ -110,11 +112,12 @@ def load_checkpoint(
         prefix = beside.prefix
     settled = "--arch" if arch is not None else f"the card of {card.method}"
     if arch is None and card.arch is not None:
-        if card.arch not in targets:
+        arch = (aliases or {}).get(card.arch, card.arch)
+        if arch not in targets:
             raise CheckpointError(
-                f"{path}: holds a {card.arch}, which cannot be evaluated; {_LIST}"
+                f"{path}: its card names the architecture {card.arch}, which is not known; "
+                "`vicregl-bench ls architectures` lists those that are"
             )
-        arch = card.arch
     found = resolve(
         contents,
         targets,
@@ -151,15 +154,6 @@ def load_checkpoint(
 def _named(method: str | None) -> Reader | None:
     """The reader of the method that a card file names, if it is one of ours."""
     return find_reader(method) if method is not None and method in method_names() else None
-
-
-def describe(path: str | Path, *, trust_pickle: bool = False) -> FileSummary:
-    """Say what a file holds, whether or not a known backbone fits it.
-
-    Raises:
-        CheckpointError: the file cannot be read.
-    """
-    return summarise_file(read_file(path, trust_pickle=trust_pickle))
 
 
 def _counter(tensor: Tensor | None) -> Tensor:

@@ -8,7 +8,7 @@ shape, and only full coverage is accepted.
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NoReturn
 
 import torch
@@ -35,9 +35,30 @@ _RECOMPUTED = ("relative_position_index", "attn_mask")
 """Buffers that some projects save and that follow from the architecture."""
 
 _ALTERING = frozenset(
-    {"norm_pre", "ln_pre", "dist_token", "reg_token", "register_tokens", "fc_norm", "rope"}
+    {
+        "absolute_pos_embed",
+        "cls_token",
+        "dist_token",
+        "fc_norm",
+        "ln_pre",
+        "norm_pre",
+        "pos_embed",
+        "prompt_embeddings",
+        "reg_token",
+        "register_tokens",
+        "rel_pos_bias",
+        "rope",
+    }
 )
 """Modules that a backbone needs to give its features: none may be left over."""
+
+_MOST_PARTS = 16
+_MOST_PLACES = 64
+_MOST_PREFIXES = 256
+"""Of a container; those with the most keys of a backbone. Bounds the work on hostile files."""
+
+_RELEVANT = 0.5
+"""Share of the best place's tensors from which on a preferred place is meant by its method."""
 
 
 @dataclass(frozen=True)
@@ -69,20 +90,19 @@ class _Translated:
     reshaped: frozenset[str] = frozenset()
 
 
-_PlaceId = tuple[str, str]  # dialect, address
-
-
 @dataclass(frozen=True)
 class _Place:
-    """A container, a prefix, and the tensors behind the prefix by the rest of their key."""
+    """A container, a prefix, and the tensors behind the prefix by the rest of their key.
+
+    `score` is the number of tensors of the target that it covers best; `whole` says whether it
+    covers one entirely.
+    """
 
     container: _Translated
     prefix: str
     tensors: Mapping[str, Tensor]
-
-    @property
-    def id(self) -> _PlaceId:
-        return self.container.dialect, self.address
+    score: int
+    whole: bool
 
     @property
     def address(self) -> str:
@@ -91,6 +111,27 @@ class _Place:
     def named(self, address: str) -> bool:
         """Whether a user or a card means this place: by full address, or by the prefix alone."""
         return address.rstrip(".") in (self.address.rstrip("."), self.prefix.rstrip("."))
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A place, how it covers every target, and the targets that it fits."""
+
+    place: _Place
+    reports: Mapping[str, Coverage]
+    fits: tuple[str, ...]
+
+
+def require_target(arch: str | None, targets: Targets) -> None:
+    """Check the name of a target, where one is given.
+
+    Raises:
+        CheckpointError: there is no such target.
+    """
+    if arch is not None and arch not in targets:
+        raise CheckpointError(
+            f"unknown backbone {arch!r}; `vicregl-bench ls architectures` lists them"
+        )
 
 
 def resolve(
@@ -117,38 +158,65 @@ def resolve(
         prefer_archs: targets meant where several of the same shapes fit, best first.
 
     Raises:
-        CheckpointError: no place covers a target whole, the place holds blocks that the target
-            does not have, or several places hold different backbones and nothing settles which.
+        CheckpointError: no place covers a target whole, the place that the method means does not,
+            it holds blocks that the target does not have, or several places hold different
+            backbones and nothing settles which.
     """
-    if arch is not None and arch not in targets:
-        raise CheckpointError(
-            f"unknown backbone {arch!r}; `vicregl-bench ls architectures` lists them"
-        )
+    require_target(arch, targets)
     places = _find_places(contents, targets)
     if not places:
         _nothing_matched(contents, path)
     if prefix is not None:
         places = _places_named(places, prefix, path)
-    reports = {
-        (place.id, name): _cover(place, name, target)
-        for place in places
-        for name, target in targets.items()
-    }
-    fits: list[tuple[_Place, list[str]]] = []
-    for place in places:
-        names = [name for name in targets if _fits(reports[place.id, name], targets[name])]
-        if names and (arch is None or arch in names):
-            fits.append((place, names))
-    if not fits:
-        _no_fit(list(reports.values()), targets, arch=arch, path=path)
-    best = [(place, names, arch or _choose(names, targets, prefer_archs)) for place, names in fits]
-    place, names, chosen = _settle(best, reports, prefer=prefer, path=path)
-    coverage = reports[place.id, chosen]
+    candidates = [_candidate(place, targets) for place in places]
+    found = [one for one in candidates if arch in one.fits or (arch is None and one.fits)]
+    if prefix is None:
+        _require_the_meant(candidates, found, prefer, targets, arch=arch, path=path)
+    if not found:
+        _no_fit(candidates, targets, arch=arch, path=path)
+    best = [(one, arch or _choose(one.fits, targets, prefer_archs)) for one in found]
+    candidate, chosen, why = _settle(best, prefer=prefer, path=path)
+    place = candidate.place
+    coverage = replace(
+        candidate.reports[chosen],
+        dropped=_dropped(place),
+        chosen="--prefix" if prefix is not None else why,
+    )
     return Resolution(
         coverage=coverage,
-        also_fits=tuple(name for name in names if name != chosen),
+        also_fits=tuple(name for name in candidate.fits if name != chosen),
         tensors={key: place.tensors[key] for key in coverage.matched},
     )
+
+
+def _candidate(place: _Place, targets: Targets) -> _Candidate:
+    reports = {name: _cover(place, name, target) for name, target in targets.items()}
+    fits = tuple(name for name, target in targets.items() if _fits(reports[name], target))
+    return _Candidate(place, reports, fits)
+
+
+def _require_the_meant(
+    candidates: Sequence[_Candidate],
+    found: Sequence[_Candidate],
+    prefer: Sequence[str],
+    targets: Targets,
+    *,
+    arch: str | None,
+    path: str,
+) -> None:
+    """Stop where the place that the method means is there, damaged, and another place is whole."""
+    top = max(one.place.score for one in candidates)
+    for address in prefer:
+        meant = [
+            one
+            for one in candidates
+            if one.place.named(address) and one.place.score >= _RELEVANT * top
+        ]
+        if any(one in found for one in meant):
+            return
+        if meant:
+            other = f"; to take {found[0].place.address} instead, name it" if found else ""
+            _no_fit(meant, targets, arch=arch, path=path, else_do=f"pass --prefix{other}")
 
 
 def _choose(names: Sequence[str], targets: Targets, prefer: Sequence[str]) -> str:
@@ -175,30 +243,34 @@ def _find_places(contents: Contents, targets: Targets) -> list[_Place]:
     which has a `conv1.weight` too) are left out.
     """
     known = {key for target in targets.values() for key in target if not is_counter(key)}
-    scored: list[tuple[int, _Place]] = []
+    sizes = {name: sum(not is_counter(key) for key in target) for name, target in targets.items()}
+    places: list[_Place] = []
     for container in (found for held in contents.containers for found in _translations(held)):
-        prefixes: dict[str, None] = {}
+        prefixes: Counter[str] = Counter()
         for key in container.tensors:
             parts = key.split(".")
-            for cut in range(len(parts)):
+            for cut in range(min(len(parts), _MOST_PARTS)):
                 if ".".join(parts[cut:]) in known:
-                    prefixes["".join(part + "." for part in parts[:cut])] = None
-        for prefix in prefixes:
+                    prefixes["".join(part + "." for part in parts[:cut])] += 1
+        for prefix, _ in prefixes.most_common(_MOST_PREFIXES):
             tensors = {
                 key[len(prefix) :]: tensor
                 for key, tensor in container.tensors.items()
                 if key.startswith(prefix)
             }
-            score = max(
-                sum(
-                    key in target and _agree(tensor.shape, target[key])
+            covered = {
+                name: sum(
+                    not is_counter(key) and key in target and _agree(tensor.shape, target[key])
                     for key, tensor in tensors.items()
                 )
-                for target in targets.values()
-            )
-            scored.append((score, _Place(container, prefix, tensors)))
-    top = max((score for score, _ in scored), default=0)
-    return [place for score, place in scored if score * 10 >= top and score > 0]
+                for name, target in targets.items()
+            }
+            whole = any(covered[name] == sizes[name] for name in targets)
+            places.append(_Place(container, prefix, tensors, max(covered.values()), whole))
+    top = max((place.score for place in places), default=0)
+    kept = [place for place in places if place.score and (place.whole or place.score * 10 >= top)]
+    least = sorted((place.score for place in kept), reverse=True)[:_MOST_PLACES]
+    return [place for place in kept if place.whole or place.score >= least[-1]][:_MOST_PLACES]
 
 
 def _places_named(places: list[_Place], prefix: str, path: str) -> list[_Place]:
@@ -233,11 +305,6 @@ def _cover(place: _Place, arch: str, target: Target) -> Coverage:
             missing.append(key)
         else:
             wrong.append((key, tuple(tensor.shape), tuple(shape)))
-    dropped = Counter(
-        _group(key, place.prefix)
-        for key in place.container.tensors
-        if not key.startswith(place.prefix)
-    )
     return Coverage(
         arch=arch,
         container=place.container.name,
@@ -247,10 +314,16 @@ def _cover(place: _Place, arch: str, target: Target) -> Coverage:
         missing_harmless=tuple(harmless),
         wrong_shape=tuple(wrong),
         unexpected=tuple(key for key in place.tensors if key not in target and not is_counter(key)),
-        dropped=tuple(dropped.items()),
+        dropped=(),
         names=place.container.dialect,
         reshaped=tuple(key for key in matched if place.prefix + key in place.container.reshaped),
     )
+
+
+def _dropped(place: _Place) -> tuple[tuple[str, int], ...]:
+    """Count the tensors of the container outside the place, by group."""
+    outside = (key for key in place.container.tensors if not key.startswith(place.prefix))
+    return tuple(Counter(_group(key, place.prefix) for key in outside).items())
 
 
 def _group(key: str, prefix: str) -> str:
@@ -283,38 +356,38 @@ def _fits(coverage: Coverage, target: Target) -> bool:
 
 
 def _settle(
-    best: list[tuple[_Place, list[str], str]],
-    reports: Mapping[tuple[_PlaceId, str], Coverage],
-    *,
-    prefer: Sequence[str],
-    path: str,
-) -> tuple[_Place, list[str], str]:
-    """Choose between places that each hold a whole backbone; equal values are no choice."""
+    best: list[tuple[_Candidate, str]], *, prefer: Sequence[str], path: str
+) -> tuple[_Candidate, str, str]:
+    """Choose between places that each hold a whole backbone; equal values are no choice.
+
+    Returns the candidate, its target, and what settled it.
+    """
     first = best[0]
-    if all(_same(first, other, reports) for other in best[1:]):
-        return first
+    if all(_same(first, other) for other in best[1:]):
+        return *first, "the only one" if len(best) == 1 else "equal values in several places"
     for address in prefer:
-        meant = [entry for entry in best if entry[0].named(address)]
-        if meant and all(_same(meant[0], other, reports) for other in meant[1:]):
-            return meant[0]
-    there = ", ".join(f"{_quote(place.address)} ({name})" for place, _, name in best)
+        meant = [entry for entry in best if entry[0].place.named(address)]
+        if meant and all(_same(meant[0], other) for other in meant[1:]):
+            return *meant[0], f"the method's card prefers {address.rstrip('.')}"
+    there = ", ".join(f"{_quote(one.place.address)} ({name})" for one, name in best)
     raise CheckpointError(
         f"{path}: holds {len(best)} different backbones: {there}; pass --prefix with the one to use"
     )
 
 
-def _same(
-    one: tuple[_Place, list[str], str],
-    other: tuple[_Place, list[str], str],
-    reports: Mapping[tuple[_PlaceId, str], Coverage],
-) -> bool:
+def _same(one: tuple[_Candidate, str], other: tuple[_Candidate, str]) -> bool:
     """Whether two places hold the same backbone with the same values, counters aside."""
-    (here, _, arch), (there, _, arch_there) = one, other
+    (here, arch), (there, arch_there) = one, other
     return arch == arch_there and all(
-        torch.equal(here.tensors[key], there.tensors[key])
-        for key in reports[here.id, arch].matched
+        _equal(here.place.tensors[key], there.place.tensors[key])
+        for key in here.reports[arch].matched
         if not is_counter(key)
     )
+
+
+def _equal(one: Tensor, other: Tensor) -> bool:
+    plain = all(value.layout == torch.strided and not value.is_meta for value in (one, other))
+    return plain and one.dtype == other.dtype and torch.equal(one, other)
 
 
 def _nothing_matched(contents: Contents, path: str) -> NoReturn:
@@ -332,8 +405,16 @@ def _nothing_matched(contents: Contents, path: str) -> NoReturn:
     raise CheckpointError("\n".join(lines))
 
 
-def _no_fit(reports: list[Coverage], targets: Targets, *, arch: str | None, path: str) -> NoReturn:
+def _no_fit(
+    candidates: Sequence[_Candidate],
+    targets: Targets,
+    *,
+    arch: str | None,
+    path: str,
+    else_do: str = "pass --prefix if the backbone lies elsewhere",
+) -> NoReturn:
     """Say which backbone comes nearest, what is wrong with it, and list the nearest misses."""
+    reports = [report for one in candidates for report in one.reports.values()]
     others = [report.arch for report in reports if _fits(report, targets[report.arch])]
     ranked = sorted(
         (report for report in reports if arch is None or report.arch == arch),
@@ -345,8 +426,8 @@ def _no_fit(reports: list[Coverage], targets: Targets, *, arch: str | None, path
     extra = _leftovers(nearest, targets[nearest.arch])
     if nearest.complete:
         what = (
-            f"weights hold more blocks or layers than {nearest.arch}: {len(extra)} tensors beyond "
-            f"it, e.g. {extra[0]} ({covered})"
+            f"weights hold more than {nearest.arch}, which changes the features, e.g. {extra[0]} "
+            f"(beyond it {len(extra)}; {covered})"
         )
     elif arch is not None:
         what = f"weights do not fit {arch}: {covered}, {_difference(nearest)}"
@@ -357,13 +438,12 @@ def _no_fit(reports: list[Coverage], targets: Targets, *, arch: str | None, path
         )
     if others:
         todo = f"they look like {others[0]}: pass --arch {others[0]}"
+    elif nearest.complete:
+        todo = "it is another architecture (`vicregl-bench ls architectures` lists those read)"
     elif arch is not None:
-        todo = "pass another --arch, or --prefix if the backbone lies elsewhere"
+        todo = f"pass another --arch, or {else_do}"
     else:
-        todo = (
-            "pass --prefix if the backbone lies elsewhere "
-            "(`vicregl-bench ls architectures` lists those known)"
-        )
+        todo = f"{else_do} (`vicregl-bench ls architectures` lists those known)"
     lines = [f"{path}: {what}; {todo}"]
     if not (nearest.complete and others):
         lines.append("nearest misses (place, backbone, covered, first difference):")
@@ -371,6 +451,7 @@ def _no_fit(reports: list[Coverage], targets: Targets, *, arch: str | None, path
             f"  {_quote(report.address)}  {report.arch}  {len(report.matched)}/{report.total}  "
             f"{_difference(report, targets[report.arch])}"
             for report in ranked[:_TABLE_ROWS]
+            if 2 * len(report.matched) >= len(nearest.matched)
         ]
     raise CheckpointError("\n".join(lines))
 

@@ -26,7 +26,8 @@ def to_float32(tensor: Tensor, *, where: str) -> Tensor:
 
     Raises:
         CheckpointError: the tensor is not a dense floating-point one, has more elements than its
-            storage holds (a file can claim any number of them), or has a NaN or infinity.
+            storage holds (a file can claim any number of them), has a NaN or infinity, or is a
+            running variance below zero.
     """
     if (
         not tensor.is_floating_point()
@@ -44,6 +45,10 @@ def to_float32(tensor: Tensor, *, where: str) -> Tensor:
             "save the weights as contiguous tensors"
         )
     plain = tensor.detach().to(torch.float32, copy=True, memory_format=torch.contiguous_format)
+    if where.endswith("running_var") and bool((plain < 0).any()):
+        raise CheckpointError(
+            f"{where}: a variance is negative; the file is damaged, use another checkpoint"
+        )
     finite = torch.isfinite(plain)
     if not bool(finite.all()):
         bad = int((~finite).sum())

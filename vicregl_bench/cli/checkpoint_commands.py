@@ -62,12 +62,17 @@ def _inspect(
     pictures: Path | None,
     trust_pickle: bool,
 ) -> dict[str, Any]:
-    from vicregl_bench.backbones.layer_statistics import layer_statistics, untrained
+    from vicregl_bench.backbones.layer_statistics import constant, layer_statistics, untrained
     from vicregl_bench.backbones.source import RANDOM_PREFIX, read_backbone
-    from vicregl_bench.checkpoints import read_file, summarise_file
+    from vicregl_bench.backbones.zoo import find_architecture
+    from vicregl_bench.checkpoints import find_reader, read_file, summarise_file
 
     if ckpt.startswith(RANDOM_PREFIX):
         raise ConfigError("inspect takes a file; random weights have nothing to inspect")
+    if method is not None:
+        find_reader(method)
+    if arch is not None:
+        find_architecture(arch)
     contents = summarise_file(read_file(Path(ckpt), trust_pickle=trust_pickle)).to_dict()
     try:
         source = read_backbone(
@@ -77,6 +82,9 @@ def _inspect(
         return {"file": ckpt, "contents": contents, "error": str(error)}
     layers = layer_statistics(source)
     notes = list(source.notes)
+    same = constant(layers)
+    if same:
+        notes.append(f"{len(same)} of {len(layers)} weights are constant, e.g. {same[0]}")
     fresh = untrained(layers)
     if fresh:
         notes.append(
@@ -96,6 +104,7 @@ def _inspect(
         "coverage": source.coverage,
         "layers": [row.to_dict() for row in layers],
         "notes": notes,
+        "facts": list(source.facts),
     }
 
 
@@ -115,6 +124,9 @@ def _print_inspection(report: dict[str, Any]) -> None:
         return
     lines = [
         f"{report['file']}: {report['method']}, {report['arch']}",
+        *(f"note: {note}" for note in report["notes"]),
+        *report["facts"],
+        "",
         f"weights sha256 {report['weights_sha256']}",
         f"file sha256    {report['file_sha256']}",
         "",
@@ -145,7 +157,6 @@ def _print_inspection(report: dict[str, Any]) -> None:
             for row in report["layers"]
         ],
     )
-    print_text("\n".join(f"note: {note}" for note in report["notes"]) or "no notes")
 
 
 def _tree(value: Any, indent: str = "  ") -> list[str]:
@@ -154,7 +165,7 @@ def _tree(value: Any, indent: str = "  ") -> list[str]:
         for key, item in value.items():
             if isinstance(item, dict) or (isinstance(item, list) and item and _is_tree(item[0])):
                 lines += [f"{indent}{key}", *_tree(item, indent + "  ")]
-            else:
+            elif item not in (None, "", {}, []):
                 lines.append(f"{indent}{key}: {_short(item)}")
         return lines
     if isinstance(value, list):
@@ -192,19 +203,40 @@ def convert(
 
         if ckpt.startswith(RANDOM_PREFIX):
             raise ConfigError("convert takes a file; random weights have nothing to convert")
+        if out.exists() and Path(ckpt).exists() and out.samefile(ckpt):
+            raise ConfigError(f"{out} is the checkpoint itself; choose another --out")
         source = read_backbone(
             ckpt, arch=arch, method=method, prefix=prefix, trust_pickle=trust_pickle
         )
         converted = convert_state(source.state_dict, source.architecture.family, to.value)
         save_converted(converted, to.value, out, card=source.card.to_dict(), force=force)
+    notes = [*source.notes, *_not_carried(source)]
     if as_json:
-        print_json(
-            {"out": str(out), "to": to.value, "arch": source.arch, "tensors": len(converted)}
-        )
+        made = {"out": str(out), "to": to.value, "arch": source.arch, "tensors": len(converted)}
+        print_json({**made, "notes": notes})
         return
     print_text(f"{out}: {source.arch}, {len(converted)} tensors under the names of {to.value}")
-    for note in source.notes:
+    for note in notes:
         print_text(f"note: {note}")
+
+
+def _not_carried(source: Any) -> list[str]:
+    """What no tensor carries, and the reader of the new file has to be told."""
+    from vicregl_bench.checkpoints.card import IMAGENET_MEAN, IMAGENET_STD
+
+    card, notes = source.card, []
+    if source.arch.endswith("_v1"):
+        notes.append(
+            "the file does not tell that strides are on the first 1x1: --arch " + source.arch
+        )
+    if source.arch.endswith("heads"):
+        notes.append(f"the file does not tell its number of heads: --arch {source.arch}")
+    if (card.mean, card.std, card.channel_order) != (IMAGENET_MEAN, IMAGENET_STD, "rgb"):
+        notes.append(
+            f"the file does not tell its input: {card.channel_order}, mean {list(card.mean)}, "
+            f"std {list(card.std)} on the scale of 0 to 255"
+        )
+    return notes
 
 
 def register(app: typer.Typer) -> None:

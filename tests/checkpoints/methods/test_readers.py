@@ -39,8 +39,9 @@ SMALL: dict[str, Shapes] = {
     "resnet18x0.25": resnet_shapes("resnet18"),
     "vit_tiny_patch16": vit_shapes(),
     "vit_small_patch16_12heads": vit_shapes(),
-    "vit_small_patch14_dinov2": vit_shapes(layer_scale=True),
-    "vit_small_patch14_reg4_dinov2": vit_shapes(layer_scale=True, registers=4),
+    "vit_small_patch14_dinov2": vit_shapes(patch=14, layer_scale=True),
+    "vit_small_patch14_reg4_dinov2": vit_shapes(patch=14, layer_scale=True, registers=4),
+    "convnext_atto": convnext_shapes(layer_scale=True),
     "convnext_atto_no_layerscale": convnext_shapes(),
 }
 """Made-up shapes in place of the real ones of each fixture's architecture."""
@@ -187,6 +188,35 @@ def test_input_of_detectors_and_of_simclr_is_another() -> None:
     assert (simclr.mean, simclr.std) == ((0.0, 0.0, 0.0), (255.0, 255.0, 255.0))
 
 
+@pytest.mark.parametrize("prefix", ["", "module.", "module.backbone."])
+@pytest.mark.parametrize("mark", ["patch", "registers"])
+def test_dinov2_without_mask_token_is_told_by_its_patches_or_registers(
+    mark: str, prefix: str
+) -> None:
+    options = {"patch": 14} if mark == "patch" else {"registers": 4}
+    state = make_state(vit_shapes(layer_scale=True, **options))
+    assert recognise(find_containers(prefixed(state, prefix))).card.method == "dinov2"
+
+
+@pytest.mark.parametrize(
+    ("options", "extra", "method"),
+    [
+        ({"patch": 14}, {}, "bare"),  # MAE's ViT-H/14 has no LayerScale
+        ({"layer_scale": True}, {}, "bare"),  # DeiT III's smaller ones
+        (
+            {"patch": 14, "layer_scale": True},
+            {"head.weight": torch.ones(10, 4)},
+            "timm",
+        ),  # DeiT III
+    ],
+)
+def test_other_vits_are_not_taken_for_dinov2(
+    options: dict[str, Any], extra: dict[str, Tensor], method: str
+) -> None:
+    state = make_state(vit_shapes(**options)) | extra
+    assert recognise(find_containers(state)).card.method == method
+
+
 def test_moco_v1_is_not_taken_for_v2(resnet18: dict[str, Tensor]) -> None:
     full = moco_v2_full(resnet18)
     weights = full["state_dict"]
@@ -216,8 +246,19 @@ def test_detcon_in_one_tree_or_with_two_networks(resnet18: dict[str, Tensor]) ->
 
 
 def test_haiku_kernels_are_turned_and_numpy_arrays_read(resnet18: dict[str, Tensor]) -> None:
-    made = LAYOUTS["detcon"].make(resnet18, 0)["params"]["res_net50/~/initial_conv"]["w"]
-    assert isinstance(made, np.ndarray) and made.shape == (7, 7, 3, 4)
+    rng = np.random.default_rng(0)
+    made = LAYOUTS["detcon"].make(resnet18, 0)
+    kernel = rng.standard_normal((7, 7, 3, 4), dtype=np.float32)
+    average = rng.random((1, 1, 1, 4), dtype=np.float32)
+    made["params"]["res_net50/~/initial_conv"]["w"] = kernel
+    made["state"]["res_net50/~/initial_batchnorm/~/var_ema"]["average"] = average
+    target = {"resnet18": SMALL["resnet18x0.25"]}
+    found = find(find_containers(made), "detcon", target).tensors
+    weight = found["conv1.weight"]
+    assert weight.shape == (4, 3, 7, 7)
+    for row, column, into, out in ((0, 6, 2, 3), (5, 1, 0, 2)):
+        assert weight[out, into, row, column].item() == kernel[row, column, into, out]
+    assert found["bn1.running_var"].tolist() == average.ravel().tolist()
 
 
 def test_cp2_under_a_trained_name_only(resnet18: dict[str, Tensor]) -> None:

@@ -6,8 +6,9 @@ from torch import Tensor, nn
 from torchvision.models.convnext import CNBlockConfig
 from torchvision.models.convnext import ConvNeXt as TorchvisionConvNeXt
 
+from tests.checkpoints.layouts import prefixed
 from tests.checkpoints.names.peers import assert_same, convnext, randomise, shapes, without
-from vicregl_bench.checkpoints.names import find_dialect
+from vicregl_bench.checkpoints.names import Dialect, find_dialect
 from vicregl_bench.errors import CheckpointError
 
 ORIGINAL = find_dialect("original", "convnext")
@@ -100,20 +101,46 @@ def test_original_names() -> None:
     assert theirs["downsample_layers.1.0.weight"].shape == (8,)
     assert theirs["downsample_layers.1.1.weight"].shape == (16, 8, 2, 2)
     assert {"stages.2.1.dwconv.weight", "stages.2.1.gamma", "norm.bias"} < set(theirs)
-    read = ORIGINAL.read({**theirs, "head.weight": torch.ones(10, 32)})
-    assert_same(read, {**model.state_dict(), "head.weight": torch.ones(10, 32)})
+    assert_same(ORIGINAL.read(theirs), model.state_dict())
     assert ORIGINAL.write is not None
     assert_same(ORIGINAL.write(model.state_dict()), theirs)
 
 
 def test_timm_reads_the_original_names_as_we_do() -> None:
-    """Their filter is written for the files of facebookresearch/ConvNeXt."""
+    """Their filter is written for the files of facebookresearch/ConvNeXt, classifier included."""
     from timm.models.convnext import checkpoint_filter_fn
 
     assert ORIGINAL.write is not None
     model = convnext()
-    written = ORIGINAL.write(model.state_dict())
+    head = {"head.weight": torch.ones(10, 32), "head.bias": torch.ones(10)}
+    written = ORIGINAL.write(model.state_dict()) | head
     assert_same(ORIGINAL.read(written), checkpoint_filter_fn(written, model))
+
+
+@pytest.mark.parametrize("dialect", [ORIGINAL, OPENMMLAB], ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_the_classifier_is_out_of_the_way_of_the_last_norm(dialect: Dialect, prefix: str) -> None:
+    """`head.` is a module of ours, whose `fc` a backbone leaves out."""
+    state = convnext().state_dict()
+    assert dialect.write is not None
+    head = {"weight": torch.ones(10, 32), "bias": torch.ones(10)}
+    written = dialect.write(state) | prefixed(head, "head.")
+    read = dialect.read(prefixed(written, prefix))
+    assert_same(read, prefixed({**state, **prefixed(head, "head.fc.")}, prefix))
+
+
+def test_odd_shapes_are_handed_through() -> None:
+    assert TORCHVISION.write is not None
+    written = TORCHVISION.write(convnext().state_dict())
+    odd = {f"features.1.{block}.layer_scale": torch.ones(shape) for block, shape in _ODD}
+    read = TORCHVISION.read(written | odd)
+    assert read is not None
+    for block, _ in _ODD:
+        key = f"features.1.{block}.layer_scale"
+        assert read[f"stages.0.blocks.{block}.gamma"] is odd[key]
+
+
+_ODD = tuple(enumerate([(), (8,), (4, 2), (4, 2, 1), (2, 4, 1, 1)]))
 
 
 def test_openmmlab_names() -> None:

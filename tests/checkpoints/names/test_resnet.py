@@ -182,5 +182,29 @@ def test_pre_activation_haiku_resnets_have_no_first_norm_to_read() -> None:
     assert "res_net50.bn1.weight" not in read
 
 
+@pytest.mark.parametrize("shape", [(), (7,), (4, 3), (7, 7, 3), (1, 7, 7, 3, 8), (0,)])
+def test_haiku_kernels_of_other_shapes_are_handed_through(shape: tuple[int, ...]) -> None:
+    kernel = torch.ones(shape)
+    read = HAIKU.read({"res_net50/~/initial_conv/w": kernel})
+    assert read is not None
+    assert read["res_net50.conv1.weight"] is kernel
+
+
+@pytest.mark.parametrize("shape", [(), (8,), (2, 4), (2, 1, 1, 4), (1, 1, 1, 1, 8)])
+def test_haiku_vectors_of_other_shapes_are_handed_through(shape: tuple[int, ...]) -> None:
+    scale = torch.ones(shape)
+    start = {"res_net50/~/initial_conv/w": torch.ones(7, 7, 3, 8)}
+    read = HAIKU.read({**start, "res_net50/~/initial_batchnorm/scale": scale})
+    assert read is not None
+    assert read["res_net50.bn1.weight"] is scale
+
+
+def test_sparse_kernels_are_handed_through() -> None:
+    kernel = torch.ones(7, 7, 3, 8).to_sparse()
+    read = HAIKU.read({"res_net50/~/initial_conv/w": kernel})
+    assert read is not None
+    assert read["res_net50.conv1.weight"] is kernel
+
+
 def test_haiku_is_only_read() -> None:
     assert HAIKU.write is None

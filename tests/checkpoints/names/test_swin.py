@@ -159,6 +159,27 @@ def test_mmdet_converts_the_original_names_as_we_do() -> None:
     assert_same({k: v for k, v in written.items() if not k.endswith(index)}, expected)
 
 
+@pytest.mark.parametrize("shape", [(), (7,), (16, 7)])
+def test_merging_norms_of_other_sizes_are_handed_through(shape: tuple[int, ...]) -> None:
+    """OpenMMLab's order is turned in quarters, which seven channels do not have."""
+    assert OPENMMLAB.write is not None
+    written = OPENMMLAB.write(swin().state_dict())
+    odd = torch.ones(shape)
+    for part in ("norm", "reduction"):
+        read = OPENMMLAB.read({**written, f"stages.0.downsample.{part}.weight": odd})
+        assert read is not None
+        assert read[f"layers.1.downsample.{part}.weight"] is odd
+
+
+@pytest.mark.parametrize("shape", [(0,), (0, 8), (16, 0)])
+def test_empty_merging_norms_stay_empty(shape: tuple[int, ...]) -> None:
+    assert OPENMMLAB.write is not None
+    written = OPENMMLAB.write(swin().state_dict())
+    read = OPENMMLAB.read({**written, "stages.0.downsample.norm.weight": torch.ones(shape)})
+    assert read is not None
+    assert read["layers.1.downsample.norm.weight"].shape == shape
+
+
 def test_merging_orders_differ() -> None:
     """Reading another order would load without an error."""
     state = dict(swin().state_dict())

@@ -11,6 +11,7 @@ from torchvision.models.vision_transformer import VisionTransformer as Torchvisi
 from tests.checkpoints.layouts import prefixed
 from tests.checkpoints.names.peers import assert_same, randomise, shapes, vit, without
 from vicregl_bench.checkpoints.names import Dialect, find_dialect
+from vicregl_bench.checkpoints.weights import weights_sha256
 from vicregl_bench.errors import CheckpointError
 
 TORCHVISION = find_dialect("torchvision", "vit")
@@ -125,6 +126,56 @@ def test_timm_reads_dinov2_registers_as_we_do() -> None:
     assert read is not None
     del read["mask_token"]
     assert_same(read, checkpoint_filter_fn(state, ours))
+
+
+def test_half_precision_and_its_float32_cast_give_the_same_weights() -> None:
+    """The class token and its position are added in float32, which their half cannot hold."""
+    state = {
+        key: value.half() if value.is_floating_point() else value
+        for key, value in _dinov2()[0].items()
+    }
+    read = [DINOV2.read(state), DINOV2.read({key: value.float() for key, value in state.items()})]
+    assert read[0] is not None and read[1] is not None
+    token, position = state["cls_token"].double(), state["pos_embed"][:, :1].double()
+    torch.testing.assert_close(
+        read[0]["cls_token"].double(), token + position, rtol=2**-24, atol=0.0
+    )
+    assert weights_sha256(read[0]) == weights_sha256(read[1])
+
+
+@pytest.mark.parametrize(
+    ("key", "shape"),
+    [
+        ("pos_embed", ()),
+        ("pos_embed", (17,)),
+        ("pos_embed", (17, 16)),
+        ("pos_embed", (1, 0, 16)),
+        ("pos_embed", (1, 17, 8)),
+        ("pos_embed", (2, 17, 16)),
+        ("pos_embed", (1, 17, 4, 4)),
+        ("cls_token", ()),
+        ("cls_token", (16,)),
+        ("cls_token", (1, 16)),
+        ("cls_token", (1, 2, 16)),
+        ("cls_token", (2, 1, 16)),
+    ],
+)
+def test_dinov2_tokens_of_other_shapes_are_handed_through(key: str, shape: tuple[int, ...]) -> None:
+    state = _dinov2()[0] | {key: torch.ones(shape)}
+    read = DINOV2.read(state)
+    assert read is not None and "reg_token" in read
+    for name in ("cls_token", "pos_embed"):
+        assert read[name] is state[name]
+
+
+@pytest.mark.parametrize("key", ["cls_token", "pos_embed"])
+def test_dinov2_tokens_that_cannot_be_added_are_handed_through(key: str) -> None:
+    state = _dinov2()[0]
+    for odd in (state[key].to_sparse(), state[key].int(), state[key].to("meta")):
+        held = state | {key: odd}
+        read = DINOV2.read(held)
+        assert read is not None and "reg_token" in read
+        assert read["cls_token"] is held["cls_token"] and read["pos_embed"] is held["pos_embed"]
 
 
 def test_dinov2_blocks_in_chunks_are_numbered_through() -> None:

@@ -7,60 +7,47 @@ Files: `backbone.pth` holds `card` and `state_dict` (torchvision's or timm's key
 of VICRegL's full checkpoints.
 """
 
-from collections.abc import Mapping
-from typing import Literal
+from pydantic import ValidationError
 
 from vicregl_bench.checkpoints.card import Card
+from vicregl_bench.checkpoints.card_fields import CardFields, first_problem
 from vicregl_bench.checkpoints.contents import Contents
 from vicregl_bench.checkpoints.reader import Reader
 from vicregl_bench.errors import CheckpointError
 
 CARD_FORMAT = "vicregl-bench card 1"
 
+_ALWAYS = ("method", "title", "source", "mean", "std", "channel_order", "note", "arch")
+"""Fields that every version of the format has."""
+
 
 def _recognises(contents: Contents) -> bool:
     return contents.card is not None and contents.card.get("format") == CARD_FORMAT
 
 
-def _colour(card: Mapping[str, object], key: str) -> tuple[float, float, float]:
-    value = card[key]
-    if not isinstance(value, list | tuple) or len(value) != 3:
-        raise ValueError(f"{key} is {value!r}, three numbers are needed")
-    red, green, blue = (float(part) for part in value)
-    return red, green, blue
-
-
-def _preset(card: Mapping[str, object]) -> Literal["moco", "lars"]:
-    value = card.get("detection_preset", "moco")  # cards of the first version have none
-    if value not in ("moco", "lars"):
-        raise ValueError(f"detection_preset is {value!r}, moco or lars is needed")
-    return "lars" if value == "lars" else "moco"
-
-
 def _read_card(contents: Contents) -> Card:
-    """The card inside the file.
+    """The card inside the file; fields that no card has are left out.
 
     Raises:
-        CheckpointError: a field is missing or of the wrong kind.
+        CheckpointError: a field is missing or has an impossible value.
     """
-    card = contents.card or {}
+    held = contents.card or {}
+    known = {key: held[key] for key in CardFields.model_fields if key in held}
     try:
-        return Card(
-            method=str(card["method"]),
-            title=str(card["title"]),
-            source=str(card["source"]),
-            mean=_colour(card, "mean"),
-            std=_colour(card, "std"),
-            channel_order=str(card["channel_order"]),
-            note=str(card["note"]),
-            arch=str(card["arch"]),
-            detection_preset=_preset(card),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(
-            f"the card in the file is damaged ({error}); export the backbone again, or name the "
-            "method with --method"
-        ) from error
+        fields = CardFields.model_validate(known).model_dump(exclude_none=True)
+    except ValidationError as error:
+        raise _damaged(first_problem(error, CardFields.model_fields)) from error
+    missing = [key for key in _ALWAYS if key not in fields]
+    if missing:
+        raise _damaged(f"{missing[0]} is missing")
+    return Card(**fields)
+
+
+def _damaged(what: str) -> CheckpointError:
+    return CheckpointError(
+        f"the card in the file is damaged ({what}); export the backbone again, or name the method "
+        "with --method"
+    )
 
 
 READER = Reader(

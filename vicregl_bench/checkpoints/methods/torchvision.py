@@ -2,7 +2,9 @@
 
 Source: pytorch/vision, models/resnet.py.
 Files: a bare state dict (no container, no prefix), or the same in a container such as
-`state_dict`; `fc.weight` and `fc.bias` are dropped. SimCLR's converted weights look the same.
+`state_dict`; `fc.weight` and `fc.bias` are dropped. SimCLR's converted weights look the same. So
+do ResNets with anti-aliased downsampling (timm's `resnetaa50`, `resnetblur50`), whose blur has no
+weights: same keys, same shapes, another network. Nothing here tells them, and none is built.
 """
 
 from vicregl_bench.checkpoints.card import Card
@@ -24,7 +26,9 @@ READER = Reader(
         source="torchvision.models.resnet key names; ImageNet normalisation of its weights",
         note=(
             "Told by its key names: any ResNet saved with torchvision's names and its fc. SimCLR's "
-            "converted weights look the same and take other input: pass --method simclr."
+            "converted weights look the same and take other input: pass --method simclr. "
+            "Anti-aliased ResNets (timm's resnetaa50, resnetblur50) have the same keys and shapes, "
+            "cannot be told by them, and would be evaluated without their blur."
         ),
     ),
     files="any: no prefix, with `fc`",

@@ -8,7 +8,7 @@ import re
 from torch import Tensor
 
 from vicregl_bench.checkpoints.names.dialect import Dialect, Tensors
-from vicregl_bench.checkpoints.names.table import Pair, Table
+from vicregl_bench.checkpoints.names.table import Pair, Table, is_dense
 
 
 def _original(depthwise: str, pointwise: str, norm: str) -> list[Pair]:
@@ -21,6 +21,7 @@ def _original(depthwise: str, pointwise: str, norm: str) -> list[Pair]:
         Pair(f"stages.#.#.{pointwise}1.*", "stages.#.blocks.#.mlp.fc1.*"),
         Pair(f"stages.#.#.{pointwise}2.*", "stages.#.blocks.#.mlp.fc2.*"),
         Pair(f"{norm}.*", "head.norm.*"),
+        Pair("head.*", "head.fc.*"),  # the classifier, as timm calls it
     ]
 
 
@@ -60,7 +61,7 @@ _TORCHVISION = Table(
             Pair(
                 f"features.{2 * stage + 1}.#.layer_scale",
                 f"stages.{stage}.blocks.#.gamma",
-                read=lambda scale: scale.reshape(-1),
+                read=lambda scale: scale.reshape(-1) if scale.shape[1:] == (1, 1) else scale,
                 write=lambda gamma: gamma.reshape(-1, 1, 1),
             )
             for stage in (0, 1, 2, 3)
@@ -78,7 +79,7 @@ def _read_conv_mlp(tensors: Tensors) -> dict[str, Tensor] | None:
     changed = {
         key: tensor.flatten(1)
         for key, tensor in tensors.items()
-        if tensor.shape[2:] == (1, 1) and _POINTWISE.fullmatch(key)
+        if tensor.shape[2:] == (1, 1) and is_dense(tensor) and _POINTWISE.fullmatch(key)
     }
     return {**tensors, **changed} if changed else None
 

@@ -6,9 +6,8 @@ from torch import Tensor
 
 from vicregl_bench.checkpoints.names.dialect import Dialect, Tensors
 from vicregl_bench.checkpoints.names.table import Pair, Table
+from vicregl_bench.checkpoints.weights import is_counter
 from vicregl_bench.errors import CheckpointError
-
-_COUNTER = "num_batches_tracked"
 
 _DETECTRON2 = Table(
     "detectron2's ResNet",
@@ -47,11 +46,11 @@ _HAIKU_UNUSED = ("hidden", "counter")
 
 
 def _oihw(kernel: Tensor) -> Tensor:
-    return kernel.permute(3, 2, 0, 1).contiguous()
+    return kernel.permute(3, 2, 0, 1).contiguous() if kernel.ndim == 4 else kernel
 
 
 def _flat(values: Tensor) -> Tensor:
-    return values.reshape(-1)
+    return values.reshape(-1) if values.shape[:-1] == (1, 1, 1) else values
 
 
 _HAIKU_CONVOLUTIONS = (
@@ -142,7 +141,7 @@ def _read_haiku(tensors: Tensors) -> dict[str, Tensor] | None:
 
 def _write_detectron2(tensors: Tensors) -> dict[str, Tensor]:
     """Leave the counters out: detectron2's FrozenBatchNorm2d has none."""
-    return _DETECTRON2.write({key: t for key, t in tensors.items() if not key.endswith(_COUNTER)})
+    return _DETECTRON2.write({key: t for key, t in tensors.items() if not is_counter(key)})
 
 
 DIALECTS = (

@@ -79,7 +79,10 @@ def _unfold_to_quarters(values: Tensor) -> Tensor:
     nn.Unfold has the channel first, then row and column: (C, 2, 2). The original concatenates the
     four pixels by column, then row, each with all its channels: (2, 2, C).
     """
-    return values.reshape(*values.shape[:-1], -1, 2, 2).transpose(-1, -3).flatten(-3)
+    if values.ndim == 0 or values.shape[-1] % 4:
+        return values
+    *others, channels = values.shape
+    return values.reshape(*others, channels // 4, 2, 2).transpose(-1, -3).flatten(-3)
 
 
 def _quarters_to_unfold(values: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from vicregl_bench.checkpoints.names.dialect import Tensors
@@ -25,7 +26,8 @@ class Pair:
         theirs: a whole key in the project's names, without prefix; `#` stands for a number, `*`
             for one part without a dot.
         ours: the canonical key with the same wildcards in the same order.
-        read: of a tensor whose layout differs, the way to ours.
+        read: of a tensor whose layout differs, the way to ours; it hands a tensor whose shape does
+            not suit through, and is only asked about dense ones.
         write: the way back.
     """
 
@@ -96,10 +98,19 @@ class Table:
         for pattern, pair in self._reading:
             found = pattern.fullmatch(key)
             if found:
-                return _fill(pair.ours, found), pair.read(tensor) if pair.read else tensor
+                changed = pair.read(tensor) if pair.read and is_dense(tensor) else tensor
+                return _fill(pair.ours, found), changed
         if any(pattern.fullmatch(key) for pattern in self._dropped):
             return None
         return key, tensor
+
+
+def is_dense(tensor: Tensor) -> bool:
+    """Whether a tensor can be turned and added: floating-point and strided.
+
+    Others come out of a file too (sparse, quantised); the check of the values refuses them.
+    """
+    return tensor.is_floating_point() and tensor.layout == torch.strided
 
 
 def find_prefixes(tensors: Tensors, signs: Sequence[Sequence[str]]) -> tuple[str, ...]:

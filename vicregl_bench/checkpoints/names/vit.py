@@ -1,6 +1,9 @@
 """ViTs under the names of other projects; the canonical ones are timm's.
 
 DINO, iBOT, MAE and MoCo v3 took timm's names over and need no translation.
+
+Deviation: mmseg's LayerNorm divides with eps 1e-5 unless its config says otherwise; weights read
+from it get timm's 1e-6.
 """
 
 import re
@@ -8,7 +11,7 @@ import re
 from torch import Tensor
 
 from vicregl_bench.checkpoints.names.dialect import Dialect, Tensors
-from vicregl_bench.checkpoints.names.table import Pair, Table, find_prefixes, rekey
+from vicregl_bench.checkpoints.names.table import Pair, Table, find_prefixes, is_dense, rekey
 
 _NEEDS = {
     "cls_token": "a class token",
@@ -86,7 +89,8 @@ def _read_dinov2(tensors: Tensors) -> dict[str, Tensor] | None:
     """Read weights with registers or with chunked blocks; others are canonical.
 
     DINOv2 adds positions to the class token and the patches, then inserts the registers; timm's
-    models with registers have positions of the patches alone, so the class token takes its own up.
+    models with registers have positions of the patches alone, so the class token takes its own up,
+    in float32: half-precision weights and their float32 cast are to give the same sum.
     """
     prefixes = find_prefixes(tensors, _DINOV2_SIGNS)
     renamed = rekey(tensors, prefixes, _dinov2_name)
@@ -94,10 +98,23 @@ def _read_dinov2(tensors: Tensors) -> dict[str, Tensor] | None:
         return None
     for prefix in prefixes:
         if f"{prefix}register_tokens" in tensors:
-            positions = tensors[f"{prefix}pos_embed"]
-            renamed[f"{prefix}cls_token"] = tensors[f"{prefix}cls_token"] + positions[:, :1]
-            renamed[f"{prefix}pos_embed"] = positions[:, 1:]
+            token, positions = tensors[f"{prefix}cls_token"], tensors[f"{prefix}pos_embed"]
+            if _have_class_position(token, positions):
+                renamed[f"{prefix}cls_token"] = token.float() + positions[:, :1].float()
+                renamed[f"{prefix}pos_embed"] = positions[:, 1:]
     return renamed
+
+
+def _have_class_position(token: Tensor, positions: Tensor) -> bool:
+    """Whether these are a class token (1, 1, D), and positions (1, 1 + N, D) with its own."""
+    return (
+        is_dense(token)
+        and is_dense(positions)
+        and token.device == positions.device
+        and token.ndim == positions.ndim == 3
+        and positions.shape[1] > 0
+        and token.shape == positions[:, :1].shape == (1, 1, token.shape[2])
+    )
 
 
 DIALECTS = (
