@@ -1,7 +1,5 @@
-# Frozen linear segmentation on Pascal VOC as VICRegL's released configs have it. ResNets: output
-# stride 8, BatchNorm (affine) and dropout 0.1 before the 1x1, one learning rate. ConvNeXts: four maps,
-# BatchNorm without dropout, AdamW. Ours: ViTs and Swins as ConvNeXts, there are no configs of them.
-_base_ = ['_base_/voc12.py', '_base_/sgd_40k.py', '_base_/adamw_40k.py', '_base_/ci_voc12.py']
+# Frozen linear segmentation on Pascal VOC as VICRegL's released configs have it.
+_base_ = ['_base_/voc12.py', '_base_/linear_released.py', '_base_/ci_256.py']
 protocol = dict(
     name='voc_linear_released',
     version=1,
@@ -10,25 +8,4 @@ protocol = dict(
     tables=['1', '2'],
     source="VICRegL's released segmentation configs; mmsegmentation 40k schedule",
     cost='paper: GPU hours; ci: about 4 minutes on 2 CPU cores')
-backbone = dict(output_stride=8)
-head = dict(batch_norm=True, dropout=0.1, init_std=0.01)
-sweep = dict(lrs=[0.01], seeds=3, run_seed=0, holdout=0.1)
-normed = dict(
-    backbone=dict(),
-    schedule={{_base_.adamw}},
-    slide={{_base_.windows}},
-    head=dict(batch_norm=True, dropout=0.0, init_std=0.01),
-    sweep=dict(lrs=[1e-4], seeds=3, run_seed=0, holdout=0.1))
-xlarge = dict(sweep=dict(lrs=[8e-5], seeds=3, run_seed=0, holdout=0.1))
-families = dict(
-    convnext=normed,
-    vit=normed,
-    swin=normed,
-    convnext_xlarge=xlarge,
-    convnext_xlarge_no_layerscale=xlarge)
-profiles = dict(
-    paper=dict(),
-    ci={{_base_.ci}},
-    ci_convnext={{_base_.ci_adamw}},
-    ci_vit={{_base_.ci_adamw}},
-    ci_swin={{_base_.ci_adamw}})
+profiles = dict(ci={{_base_.ci}})

@@ -25,8 +25,10 @@ DATA = load_task("voc_linear", "ci", {"data.crop": [64, 64], "data.resize": [256
 
 def loader(root: Path, workers: int, skip: int = 0) -> Any:
     DefaultScope.get_instance("mmseg", scope_name="mmseg")
-    pairs = read_voc_segmentation(root).train
-    config = train_loader(pairs, DATA.settings.data, batch_size=4, seed=3, workers=workers)
+    dataset = read_voc_segmentation(root)
+    config = train_loader(
+        dataset, dataset.train, DATA.settings.data, batch_size=4, seed=3, workers=workers
+    )
     built = Runner.build_dataloader(config, seed=0)
     built.sampler.skip(skip)
     return built
@@ -65,8 +67,9 @@ def test_augmentation_follows_the_position_and_leaves_the_generators_alone(
     tiny_voc: Path,
 ) -> None:
     DefaultScope.get_instance("mmseg", scope_name="mmseg")
-    pairs = read_voc_segmentation(tiny_voc).train
-    dataset = SegmentationPairs(pairs, seed=0, pipeline=train_pipeline(DATA.settings.data))
+    voc = read_voc_segmentation(tiny_voc)
+    pipeline = train_pipeline(DATA.settings.data, voc.masks)
+    dataset = SegmentationPairs(voc.train, seed=0, pipeline=pipeline)
     np.random.seed(7)
     expected = np.random.rand()
     np.random.seed(7)
@@ -102,8 +105,8 @@ def test_small_pictures_are_padded_with_ignored_pixels() -> None:
 
 def test_real_masks_are_read_as_indices(shared: Path) -> None:
     DefaultScope.get_instance("mmseg", scope_name="mmseg")
-    pairs = read_voc_segmentation(shared / "data/voc2012_seg/VOCdevkit").val[:10]
-    config = test_loader(pairs, DATA.settings.data, workers=0)
+    dataset = read_voc_segmentation(shared / "data/voc2012_seg/VOCdevkit")
+    config = test_loader(dataset, dataset.val[:10], DATA.settings.data, workers=0)
     labels = [
         batch["data_samples"][0].gt_sem_seg.data.unique()
         for batch in Runner.build_dataloader(config, seed=0)

@@ -53,7 +53,51 @@ def test_released_differs_where_the_released_configs_do() -> None:
     assert s.sweep.lrs == (0.01,)
 
 
-@pytest.mark.parametrize("name", ["voc_linear", "voc_linear_released"])
+def test_cityscapes_is_the_papers_text_and_the_released_crop() -> None:
+    s = load_task("cityscapes_linear").settings
+    assert (s.data.dataset, s.data.variant, s.data.num_classes) == ("cityscapes", "fine", 19)
+    assert (s.data.crop, s.data.resize) == ((512, 512), (2048, 1024))
+    assert s.data.test_resize == (2048, 1024) and s.slide is None  # whole pictures
+    assert (s.schedule.iters, s.schedule.batch_size) == (40000, 8)
+    assert (s.backbone.output_stride, s.head.batch_norm) == (16, False)
+    assert s.sweep.lrs == (0.1, 0.05, 0.03, 0.02, 0.01)
+    released = load_task("cityscapes_linear_released").settings
+    assert released.data.crop == (512, 1024)  # (height, width)
+    assert (released.backbone.output_stride, released.head.dropout) == (8, 0.1)
+    assert (released.schedule.batch_size, released.sweep.lrs) == (8, (0.01,))
+    other = load_task("cityscapes_linear_released", family="convnext").settings
+    assert (other.data.crop, other.schedule.batch_size) == ((512, 512), 8)
+
+
+def test_ade20k_is_the_papers_text() -> None:
+    s = load_task("ade20k_linear", family="vit").settings
+    assert (s.data.dataset, s.data.num_classes) == ("ade20k", 150)
+    assert (s.data.crop, s.data.resize) == ((512, 512), (2048, 512))
+    assert (s.schedule.iters, s.schedule.batch_size) == (160000, 16)
+    assert (s.schedule.optimizer.type, s.schedule.optimizer.weight_decay) == ("AdamW", 0.05)
+    assert s.schedule.warmup and s.schedule.warmup.iters == 1500
+    assert (s.schedule.warmup.start_factor, s.schedule.poly.power) == (1e-6, 1.0)
+    assert s.slide and (s.slide.crop, s.slide.stride) == (512, 341)
+    assert s.sweep.lrs == (1e-3, 8e-4, 3e-4, 1e-4, 8e-5)
+    resnet = load_task("ade20k_linear").settings
+    assert (resnet.schedule.iters, resnet.schedule.optimizer.type) == (160000, "SGD")
+    xlarge = load_task(
+        "ade20k_linear_released", family="convnext", arch="convnext_xlarge_no_layerscale"
+    ).settings
+    assert (xlarge.sweep.lrs, xlarge.schedule.iters) == ((8e-5,), 160000)
+
+
+@pytest.mark.parametrize("name", task_names())
+@pytest.mark.parametrize("family", ["resnet", "convnext", "vit", "swin"])
+def test_what_all_segmentation_tasks_share(name: str, family: str) -> None:
+    s = load_task(name, family=family).settings
+    assert (s.data.cat_max_ratio, s.data.ratio_range, s.data.flip) == (0.75, (0.5, 2.0), 0.5)
+    assert s.data.test_resize == s.data.resize
+    assert s.sweep.seeds == 3
+    assert (s.slide is None) == (family == "resnet")
+
+
+@pytest.mark.parametrize("name", ["ade20k_linear", "voc_linear", "voc_linear_released"])
 def test_ci_profile_is_part_of_the_protocol(name: str) -> None:
     task = load_task(name, "ci")
     s = task.settings
@@ -81,7 +125,10 @@ def test_overrides_are_deviations_and_only_where_they_change_something() -> None
         ({"sweep.lrs": [-0.1]}, "sweep.lrs"),
         ({"head.dropout": 1.0}, "head.dropout"),
         ({"protocol.version": 9}, "no setting"),
-        ({"data.num_classes": 25}, "data.num_classes = 25"),
+        ({"data.num_classes": 25}, "data.num_classes = 25 is impossible.*voc has 21 classes"),
+        ({"data.variant": "fine"}, "data.variant.*voc has voc12aug and voc12"),
+        ({"data.dataset": "ade20k"}, "data.variant.*ade20k has challenge2016"),
+        ({"data.dataset": "imagenet"}, "data.dataset"),
         ({"data.ignore_index": 0}, "data.ignore_index"),
         ({"sweep.lrs": [0.1, 0.1]}, "stands twice"),
         ({"sweep.lrs": [float("inf")]}, "sweep.lrs"),

@@ -273,6 +273,7 @@ def test_the_protocol_is_what_runs() -> None:
     from mmengine.optim import PolyLR
 
     from vicregl_bench.backbones.zoo import find_architecture
+    from vicregl_bench.data.voc import MASKS as VOC_MASKS
     from vicregl_bench.tasks.segmentation.dataset import test_pipeline, train_pipeline
     from vicregl_bench.tasks.segmentation.run import (
         build_optimizer,
@@ -299,10 +300,10 @@ def test_the_protocol_is_what_runs() -> None:
         expected = (head.lr - 1e-4) * (1 - 10_000 / 39_999) ** 0.9 + 1e-4
         assert group["lr"] == pytest.approx(expected, rel=1e-6)
     data = task.settings.data
-    train = {step["type"]: step for step in train_pipeline(data)}
+    train = {step["type"]: step for step in train_pipeline(data, VOC_MASKS)}
     # mmsegmentation's pascal_voc12_aug base
     assert list(train) == [
-        "LoadImageFromFile", "LoadAnnotations", "RandomResize", "RandomCrop", "RandomFlip",
+        "LoadImageFromFile", "LoadLabels", "RandomResize", "RandomCrop", "RandomFlip",
         "PhotoMetricDistortion", "PackSegInputs",
     ]  # fmt: skip
     assert train["RandomResize"]["scale"] == (2048, 512)
@@ -312,7 +313,9 @@ def test_the_protocol_is_what_runs() -> None:
     }  # fmt: skip
     assert train["RandomFlip"]["prob"] == 0.5
     changed = data.model_copy(update={"test_resize": (999, 333)})
-    assert test_pipeline(changed)[1] == {"type": "Resize", "scale": (999, 333), "keep_ratio": True}
+    assert test_pipeline(changed, VOC_MASKS)[1] == {
+        "type": "Resize", "scale": (999, 333), "keep_ratio": True,
+    }  # fmt: skip
 
 
 def test_a_trunk_that_changed_gives_no_record(

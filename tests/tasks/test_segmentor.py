@@ -10,6 +10,7 @@ from mmengine.registry import init_default_scope
 from mmengine.structures import PixelData
 from mmseg.models import EncoderDecoder
 from mmseg.structures import SegDataSample
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from vicregl_bench.backbones.frozen import FrozenTrunk
 from vicregl_bench.backbones.openmmlab import BenchBackbone  # noqa: F401  registered for mmseg
@@ -17,6 +18,7 @@ from vicregl_bench.backbones.resnet import build_resnet, random_resnet_state, re
 from vicregl_bench.backbones.source import read_backbone
 from vicregl_bench.heads.linear_sweep import HeadSpec, LinearSweep
 from vicregl_bench.tasks.protocol import SlideSection
+from vicregl_bench.tasks.segmentation import segmentor
 from vicregl_bench.tasks.segmentation.segmentor import FrozenSweepSegmentor, windows
 
 SIZE, CLASSES, WIDTH = 96, 21, 512
@@ -219,3 +221,39 @@ def test_the_trunk_is_neither_saved_nor_trained() -> None:
     mine.train_step(batch(0), wrapper)
     assert mine._trunk.unchanged()
     assert wrapper.optimizer.param_groups[0]["lr"] == 0.1
+
+
+class LargestTensor(TorchDispatchMode):
+    """Remembers the bytes of the largest tensor that any operation makes."""
+
+    bytes = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        made = func(*args, **(kwargs or {}))
+        for one in made if isinstance(made, tuple) else (made,):
+            if isinstance(one, torch.Tensor):
+                self.bytes = max(self.bytes, one.numel() * one.element_size())
+        return made
+
+
+@pytest.mark.parametrize("slide", [None, SlideSection(crop=64, stride=43)])
+def test_150_classes_are_labelled_a_few_at_a_time(
+    slide: SlideSection | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No tensor of a picture's size holds more than the budget, and the labels are the same."""
+    backbone = build_resnet("resnet18x0.25", 32)
+    heads = [HeadSpec(0.1, seed) for seed in range(15)]
+    model = FrozenSweepSegmentor(
+        FrozenTrunk(backbone), LinearSweep(128, 150, heads), PREPROCESSOR, slide=slide
+    ).eval()
+    picture = test_picture((180, 260))
+    at_once = model.test_step(picture)[0].pred_sem_seg.data
+    budget = 1 << 21  # of all heads and classes together it would be 421 MB, of one head 28 MB
+    monkeypatch.setattr(segmentor, "_BUDGET_BYTES", budget)
+    with LargestTensor() as largest:
+        labels = model.test_step(picture)[0].pred_sem_seg.data
+    assert largest.bytes <= budget
+    assert labels.shape == (15, 180, 260) and int(labels.max()) > 127
+    assert torch.equal(labels, at_once)

@@ -5,13 +5,16 @@ import shlex
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vicregl_bench.cli.quiet import import_engine
 from vicregl_bench.cli.reporter import StderrReporter
 from vicregl_bench.errors import EXIT_CHECK_FAILED, ConfigError
+
+if TYPE_CHECKING:
+    from vicregl_bench.tasks.segmentation.run import RunOutcome
 
 _OUT = Path("runs")
 
@@ -94,6 +97,8 @@ def run(
         source = read_backbone(
             ckpt, arch=arch, method=method, prefix=prefix, trust_pickle=trust_pickle
         )
+        for fact in source.facts:
+            reporter.console.print(fact, soft_wrap=True)
         for note in source.notes:
             reporter.warn(note)
         chosen = load_task(
@@ -131,15 +136,15 @@ def run(
         raise typer.Exit(EXIT_CHECK_FAILED)
 
 
-def _draw(outcome: Any, reporter: StderrReporter) -> None:
-    from vicregl_bench.data import palette
+def _draw(outcome: "RunOutcome", reporter: StderrReporter) -> None:
     from vicregl_bench.tables.pictures import draw_curve, draw_predictions
 
     curve = outcome.path.with_suffix(".curve.png")
     predictions = outcome.path.with_suffix(".predictions.png")
     draw_curve(outcome.record, curve)
-    rows = [(p.pair.image, p.pair.mask, p.labels) for p in outcome.predictions]
-    draw_predictions(rows, palette(), predictions)
+    dataset = outcome.dataset
+    rows = [(p.pair.image, dataset.read_labels(p.pair), p.labels) for p in outcome.predictions]
+    draw_predictions(rows, dataset.colour_map(), predictions)
     reporter.console.print(f"pictures: {predictions}, {curve}", soft_wrap=True)
 
 

@@ -19,8 +19,6 @@ from vicregl_bench.data.segmentation import (
 )
 from vicregl_bench.data.voc import CLASSES, palette, read_voc_segmentation
 
-VocSegmentation = SegmentationData  # the name of old, until vicregl_bench.tasks has moved over
-
 __all__ = [
     "CLASSES",
     "IGNORE",
@@ -31,7 +29,6 @@ __all__ = [
     "Pair",
     "Problem",
     "SegmentationData",
-    "VocSegmentation",
     "check_segmentation",
     "fingerprint",
     "make_ade20k",

@@ -38,26 +38,26 @@ def draw_curve(record: Record, path: Path) -> None:
 
 
 def draw_predictions(
-    rows: Sequence[tuple[Path, Path, LabelMap]], palette: npt.NDArray[np.uint8], path: Path
+    rows: Sequence[tuple[Path, LabelMap, LabelMap]], colours: npt.NDArray[np.uint8], path: Path
 ) -> None:
     """Picture, ground truth and prediction side by side, one row a picture.
 
     Args:
-        rows: path of the picture, path of its palette mask, predicted labels (H, W).
-        palette: (256, 3) colours.
+        rows: path of the picture, its labels (H, W), and the predicted ones.
+        colours: (256, 3) by label, 255 for ignored.
         path: where the PNG goes.
     """
     figure = Figure(figsize=(7.5, 2.2 * len(rows)), dpi=110)
     grid: Any = figure.subplots(len(rows), 3, squeeze=False)
-    for line, (image, mask, labels) in zip(grid, rows, strict=True):
-        pixels = np.asarray(Image.open(image).convert("RGB"))
-        truth = np.asarray(Image.open(mask))
-        for axes, panel in zip(line, (pixels, palette[truth], palette[labels]), strict=True):
+    for line, (image, truth, labels) in zip(grid, rows, strict=True):
+        with Image.open(image) as file:
+            pixels = np.asarray(file.convert("RGB"))
+        for axes, panel in zip(line, (pixels, colours[truth], colours[labels]), strict=True):
             axes.imshow(panel)
             axes.set_axis_off()
         line[0].set_title(image.stem, fontsize=7)
     for axes, title in zip(
-        grid[0][1:], ("ground truth (white: ignored)", "prediction"), strict=True
+        grid[0][1:], ("ground truth (pale: ignored)", "prediction"), strict=True
     ):
         axes.set_title(title, fontsize=8)
     figure.tight_layout()

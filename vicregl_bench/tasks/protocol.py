@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveInt, field_validator, model_validator
+from pydantic import Field, PositiveInt, ValidationInfo, field_validator, model_validator
 
+from vicregl_bench.data import ade20k, cityscapes, voc
 from vicregl_bench.engine.settings import Section, build_settings, flatten, require_known
 from vicregl_bench.errors import ConfigError
 
@@ -35,12 +36,20 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Size = tuple[PositiveInt, PositiveInt]
 
 
+# variants and number of classes of each data set
+_SETS: dict[str, tuple[tuple[str, ...], int]] = {
+    "voc": (tuple(voc.TRAIN_COUNT), len(voc.CLASSES)),
+    "cityscapes": (cityscapes.VARIANTS, len(cityscapes.CITYSCAPES_CLASSES)),
+    "ade20k": (ade20k.VARIANTS, len(ade20k.ADE20K_CLASSES)),
+}
+
+
 class DataSection(Section):
     """Data set, augmentation and test scale; sizes are (width, height) as mmcv has them."""
 
-    dataset: Literal["voc"]
-    variant: Literal["voc12aug", "voc12"]
-    num_classes: Literal[21]
+    dataset: Literal["voc", "cityscapes", "ade20k"]
+    variant: str
+    num_classes: int
     ignore_index: Literal[255]
     resize: Size
     ratio_range: tuple[float, float]
@@ -48,6 +57,22 @@ class DataSection(Section):
     cat_max_ratio: Share
     flip: Share
     test_resize: Size
+
+    @field_validator("variant")
+    @classmethod
+    def _variant_of_the_data_set(cls, variant: str, info: ValidationInfo) -> str:
+        dataset = info.data.get("dataset")
+        if dataset is not None and variant not in _SETS[dataset][0]:
+            raise ValueError(f"{dataset} has {' and '.join(_SETS[dataset][0])}")
+        return variant
+
+    @field_validator("num_classes")
+    @classmethod
+    def _classes_of_the_data_set(cls, num_classes: int, info: ValidationInfo) -> int:
+        dataset = info.data.get("dataset")
+        if dataset is not None and num_classes != _SETS[dataset][1]:
+            raise ValueError(f"{dataset} has {_SETS[dataset][1]} classes")
+        return num_classes
 
 
 class OptimizerSection(Section):

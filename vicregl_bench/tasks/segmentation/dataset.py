@@ -11,33 +11,68 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmseg.datasets import BaseSegDataset, PascalVOCDataset
-from mmseg.registry import DATA_SAMPLERS, DATASETS
+from mmcv.transforms import BaseTransform
+from mmseg.datasets import BaseSegDataset
+from mmseg.registry import DATA_SAMPLERS, DATASETS, TRANSFORMS
+from PIL import Image
 from torch.utils.data import Sampler
 
 from vicregl_bench.checkpoints import Card
-from vicregl_bench.data import Pair
+from vicregl_bench.data import MaskValues, Pair, SegmentationData
 from vicregl_bench.engine.workers import leave_process_group
+from vicregl_bench.errors import DataError
 from vicregl_bench.tasks.protocol import DataSection
 
 _ORDER, _AUGMENTATION = 3, 4
 
 
+@TRANSFORMS.register_module()
+class LoadLabels(BaseTransform):  # type: ignore[misc]
+    """Load a mask as labels: 0 to classes - 1, 255 for ignored.
+
+    Takes the place of mmseg's `LoadAnnotations`, which knows neither labelIds nor a table of
+    values. Palette masks give their indices, not their colours.
+
+    Args:
+        lookup: (256,) label of each value in the file, `MaskValues.lookup`.
+    """
+
+    def __init__(self, lookup: Sequence[int]) -> None:
+        self.lookup = np.asarray(lookup, dtype=np.uint8)
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Add `gt_seg_map` (H, W), uint8.
+
+        Raises DataError where the mask is neither palette (P) nor greyscale (L).
+        """
+        path = results["seg_map_path"]
+        with Image.open(path) as mask:
+            if mask.mode not in ("P", "L"):
+                raise DataError(f"the mask {path} is of mode {mask.mode}, not of class indices")
+            values = np.asarray(mask)
+        results["gt_seg_map"] = self.lookup[values]
+        results["seg_fields"].append("gt_seg_map")
+        return results
+
+
 @DATASETS.register_module()
 class SegmentationPairs(BaseSegDataset):  # type: ignore[misc]
-    """mmseg data set over an explicit list of pictures and masks, with VOC's classes.
+    """mmseg data set over an explicit list of pictures and masks.
 
     Args:
         pairs: pictures and their masks.
         seed: of the augmentation; used when an item is asked for as (position, index).
+        classes: names of the labels, for the metric.
         kwargs: of mmseg's `BaseSegDataset`.
     """
 
-    METAINFO = PascalVOCDataset.METAINFO
-
-    def __init__(self, pairs: Sequence[Pair], seed: int = 0, **kwargs: Any) -> None:
+    def __init__(
+        self, pairs: Sequence[Pair], seed: int = 0, classes: Sequence[str] = (), **kwargs: Any
+    ) -> None:
         self.pairs, self.seed = tuple(pairs), seed
-        super().__init__(img_suffix=".jpg", seg_map_suffix=".png", **kwargs)
+        super().__init__(
+            img_suffix="", seg_map_suffix="", metainfo={"classes": tuple(classes)}, **kwargs
+        )
 
     def load_data_list(self) -> list[dict[str, Any]]:
         """One entry a pair, as mmseg's transforms expect it."""
@@ -102,11 +137,15 @@ class PositionSampler(Sampler[tuple[int, int]]):
         return self.size
 
 
-def train_pipeline(data: DataSection) -> list[dict[str, Any]]:
-    """Mmseg's VOC training transforms at the protocol's sizes."""
+def _load_labels(masks: MaskValues) -> dict[str, Any]:
+    return {"type": "LoadLabels", "lookup": tuple(masks.lookup.tolist())}
+
+
+def train_pipeline(data: DataSection, masks: MaskValues) -> list[dict[str, Any]]:
+    """Mmseg's training transforms, the same for all data sets, at the protocol's sizes."""
     return [
         {"type": "LoadImageFromFile"},
-        {"type": "LoadAnnotations"},
+        _load_labels(masks),
         {
             "type": "RandomResize",
             "scale": data.resize,
@@ -120,20 +159,26 @@ def train_pipeline(data: DataSection) -> list[dict[str, Any]]:
     ]
 
 
-def test_pipeline(data: DataSection) -> list[dict[str, Any]]:
+def test_pipeline(data: DataSection, masks: MaskValues) -> list[dict[str, Any]]:
     """Mmseg's test transforms: the picture is resized, the mask keeps its own size."""
     return [
         {"type": "LoadImageFromFile"},
         {"type": "Resize", "scale": data.test_resize, "keep_ratio": True},
-        {"type": "LoadAnnotations"},
+        _load_labels(masks),
         {"type": "PackSegInputs"},
     ]
 
 
 def train_loader(
-    pairs: Sequence[Pair], data: DataSection, *, batch_size: int, seed: int, workers: int
+    dataset: SegmentationData,
+    pairs: Sequence[Pair],
+    data: DataSection,
+    *,
+    batch_size: int,
+    seed: int,
+    workers: int,
 ) -> dict[str, Any]:
-    """Mmengine configuration of the training data loader."""
+    """Mmengine configuration of the training data loader over some pairs of a data set."""
     return {
         "batch_size": batch_size,
         "num_workers": workers,
@@ -144,13 +189,16 @@ def train_loader(
             "type": "SegmentationPairs",
             "pairs": tuple(pairs),
             "seed": seed,
-            "pipeline": train_pipeline(data),
+            "classes": dataset.classes,
+            "pipeline": train_pipeline(data, dataset.masks),
             "ignore_index": data.ignore_index,
         },
     }
 
 
-def test_loader(pairs: Sequence[Pair], data: DataSection, *, workers: int) -> dict[str, Any]:
+def test_loader(
+    dataset: SegmentationData, pairs: Sequence[Pair], data: DataSection, *, workers: int
+) -> dict[str, Any]:
     """Mmengine configuration of a test data loader: one picture at a time, in order."""
     return {
         "batch_size": 1,
@@ -161,7 +209,8 @@ def test_loader(pairs: Sequence[Pair], data: DataSection, *, workers: int) -> di
             "type": "SegmentationPairs",
             "pairs": tuple(pairs),
             "test_mode": True,
-            "pipeline": test_pipeline(data),
+            "classes": dataset.classes,
+            "pipeline": test_pipeline(data, dataset.masks),
             "ignore_index": data.ignore_index,
         },
     }

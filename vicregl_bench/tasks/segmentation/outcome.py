@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from vicregl_bench.data import CLASSES
 from vicregl_bench.heads.linear_sweep import LinearSweep
 from vicregl_bench.records import Best, HeadResult
 from vicregl_bench.records.store import write_file
@@ -18,12 +17,15 @@ def _number(value: float) -> float | None:
     return None if math.isnan(value) else round(float(value), 4)
 
 
-def _by_class(row: FloatArray) -> dict[str, float | None]:
-    return {name: _number(value) for name, value in zip(CLASSES, row, strict=True)}
+def _by_class(classes: Sequence[str], row: FloatArray) -> dict[str, float | None]:
+    return {name: _number(value) for name, value in zip(classes, row, strict=True)}
 
 
 def head_results(
-    sweep: LinearSweep, areas: PictureAreas | None, held: PictureAreas | None
+    sweep: LinearSweep,
+    classes: Sequence[str],
+    areas: PictureAreas | None,
+    held: PictureAreas | None,
 ) -> tuple[HeadResult, ...]:
     """Scores of every head in percent; a diverged head has none."""
     diverged = sweep.diverged_at.tolist()
@@ -50,14 +52,16 @@ def head_results(
                 seed=head.seed,
                 miou=_number(np.nanmean(iou[k])),
                 pixel_accuracy=_number(accuracy[k]),
-                class_iou=_by_class(iou[k]),
+                class_iou=_by_class(classes, iou[k]),
                 holdout_miou=_number(np.nanmean(held_iou[k])) if held_iou is not None else None,
             )
         )
     return tuple(results)
 
 
-def choose_best(results: Sequence[HeadResult], areas: PictureAreas) -> Best | None:
+def choose_best(
+    results: Sequence[HeadResult], classes: Sequence[str], areas: PictureAreas
+) -> Best | None:
     """The learning rate with the highest mean score over its seeds, and its mIoU on val.
 
     The score is the held-out slice's where there is one, val's else (the papers' habit). A rate of
@@ -96,7 +100,7 @@ def choose_best(results: Sequence[HeadResult], areas: PictureAreas) -> Best | No
         miou_std=round(float(means.std()), 4),
         seeds=len(heads),
         interval=(round(low, 4), round(high, 4)),
-        class_iou=_by_class(per_class),
+        class_iou=_by_class(classes, per_class),
     )
 
 

@@ -19,15 +19,15 @@ from mmengine.evaluator import Evaluator
 from mmengine.optim import OptimWrapper
 
 from vicregl_bench.backbones.contract import Architecture
-from vicregl_bench.backbones.fit import PICTURES, SIDE, doubts
+from vicregl_bench.backbones.fit import PICTURES, SIDE, can_doubt, doubts
 from vicregl_bench.backbones.frozen import FrozenTrunk
 from vicregl_bench.backbones.pictures import centre_crops
 from vicregl_bench.data import (
     Fingerprint,
     Pair,
-    VocSegmentation,
+    SegmentationData,
     fingerprint,
-    read_voc_segmentation,
+    read_segmentation,
     require_sound,
     split_holdout,
 )
@@ -74,11 +74,12 @@ class Prediction:
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """A record, where it lies, and whether this call made it."""
+    """A record, where it lies, whether this call made it, and on what data."""
 
     record: Record
     path: Path
     skipped: bool
+    dataset: SegmentationData
     predictions: tuple[Prediction, ...] = ()
 
 
@@ -98,7 +99,7 @@ class _Plan:
     request: RunRequest
     device: torch.device
     precision: Precision
-    dataset: VocSegmentation
+    dataset: SegmentationData
     train: tuple[Pair, ...]
     holdout: tuple[Pair, ...]
     fingerprint: Fingerprint
@@ -141,7 +142,7 @@ def run_linear_segmentation(request: RunRequest, reporter: Reporter) -> RunOutco
     plan = _plan(request)
     found = find_record(request.out, plan.key)
     if found is not None and found[1].status != "interrupted" and not request.force:
-        return RunOutcome(found[1], found[0], skipped=True)
+        return RunOutcome(found[1], found[0], skipped=True, dataset=plan.dataset)
     sound = require_sound(plan.dataset, on_progress=_lazy_stage(reporter, "checking the data"))
     for problem in sound.warnings:
         reporter.warn(f"{problem.file}: {problem.text}")
@@ -172,12 +173,14 @@ def run_linear_segmentation(request: RunRequest, reporter: Reporter) -> RunOutco
             f"a file went away or broke during the run: {reason}; mend it and run the same again: "
             "it resumes"
         ) from error
-    return RunOutcome(record, path, skipped=False, predictions=predictions)
+    return RunOutcome(record, path, skipped=False, dataset=plan.dataset, predictions=predictions)
 
 
 def _with_doubts(plan: _Plan, reporter: Reporter) -> _Plan:
     """Hold the weights' BatchNorm statistics against some pictures; doubts become notes."""
     source = plan.request.source
+    if not can_doubt(source):
+        return plan
     paths = [pair.image for pair in plan.train[:PICTURES]]
     found = doubts(source, centre_crops(paths, SIDE))
     for text in found:
@@ -212,7 +215,7 @@ def _plan(request: RunRequest) -> _Plan:
     settings = task.settings
     device = choose_device(request.device)
     precision = request.precision or default_precision(device)
-    dataset = read_voc_segmentation(request.data_root, variant=settings.data.variant)
+    dataset = read_segmentation(settings.data.dataset, request.data_root, settings.data.variant)
     train: tuple[Pair, ...] = dataset.train
     holdout: tuple[Pair, ...] = ()
     if request.select == "holdout":
@@ -395,7 +398,7 @@ def _train_and_evaluate(
     holdout: dict[str, Any] = {}
     if plan.holdout:
         holdout = {
-            "test_dataloader": test_loader(plan.holdout, data, workers=workers),
+            "test_dataloader": test_loader(plan.dataset, plan.holdout, data, workers=workers),
             "test_cfg": {"type": "TestLoop"},
             "test_evaluator": Evaluator([holdout_metric]),
         }
@@ -404,13 +407,14 @@ def _train_and_evaluate(
         model=model,
         work_dir=str(plan.work),
         train_dataloader=train_loader(
+            plan.dataset,
             plan.train,
             data,
             batch_size=schedule.batch_size,
             seed=task.settings.sweep.run_seed,
             workers=workers,
         ),
-        val_dataloader=test_loader(plan.dataset.val, data, workers=workers),
+        val_dataloader=test_loader(plan.dataset, plan.dataset.val, data, workers=workers),
         # validation is called by hand after training, so that a resumed run validates too
         train_cfg={
             "type": "IterBasedTrainLoop",
@@ -474,8 +478,9 @@ def _finished_record(
     evaluation: _Evaluation,
 ) -> Record:
     areas = evaluation.areas
-    results = head_results(sweep, areas, evaluation.held)
-    best = choose_best(results, areas) if areas is not None else None
+    classes = plan.dataset.classes
+    results = head_results(sweep, classes, areas, evaluation.held)
+    best = choose_best(results, classes, areas) if areas is not None else None
     record = _record(plan, clock, trunk, sweep, "complete" if best else "diverged")
     pictures_file = None
     if areas is not None:
@@ -514,7 +519,7 @@ def _record(
                 file_sha256=source.file_sha256,
                 card=source.card.to_dict(),
                 coverage=source.coverage,
-                notes=source.notes,
+                notes=(*source.notes, *source.facts),
             ),
             "data": DataInfo(
                 root=str(request.data_root),

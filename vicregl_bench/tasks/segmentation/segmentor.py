@@ -1,6 +1,12 @@
-"""The mmengine model of a frozen linear sweep: one trunk pass, K heads, no autograd."""
+"""The mmengine model of a frozen linear sweep: one trunk pass, K heads, no autograd.
 
-from collections.abc import Sequence
+Memory: of all heads together only logits at the size of the map exist; at the size of the picture
+there are label maps (K, H, W), and logits of some classes of one head.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -33,6 +39,28 @@ def windows(shape: tuple[int, int], crop: int, stride: int) -> list[tuple[slice,
         ends = [min(index * stride + crop, length) for index in range(count)]
         sides.append([slice(max(end - crop, 0), end) for end in ends])
     return [(rows, columns) for rows in sides[0] for columns in sides[1]]
+
+
+# Logits at a picture's own size may take this much: 19 classes of a Cityscapes picture do at once.
+_BUDGET_BYTES = 1 << 28
+
+
+def _largest(classes: int, pixels: int, logits_of: Callable[[slice], Tensor]) -> Tensor:
+    """Labels (H, W) of the largest of C logits, computed a few classes at a time.
+
+    Args:
+        classes: C.
+        pixels: of the largest picture that `logits_of` makes, in float32.
+        logits_of: (c, H, W) logits of a slice of the classes.
+    """
+    step = max(1, _BUDGET_BYTES // (4 * pixels))
+    # max() is vectorised along an outer dimension; argmax() takes seven times as long
+    best, labels = logits_of(slice(0, step)).max(dim=0)
+    for start in range(step, classes, step):
+        values, indices = logits_of(slice(start, start + step)).max(dim=0)
+        labels = torch.where(values > best, indices + start, labels)
+        best = torch.maximum(best, values)
+    return labels
 
 
 def _resize(logits: Tensor, size: tuple[int, int]) -> Tensor:
@@ -121,8 +149,8 @@ class FrozenSweepSegmentor(BaseSegmentor):  # type: ignore[misc]
     ) -> Tensor:
         """Labels by mmseg's `slide_inference`: the mean of the windows' logits where they overlap.
 
-        What is kept of each window are its low-resolution logits; one head after another they are
-        brought to the input's size, summed, and resized to the original shape.
+        What is kept of each window are its low-resolution logits; one head and some classes after
+        another they are brought to the input's size, summed, and resized to the original shape.
         """
         assert self._slide is not None
         picture = picture[:, : shape[0], : shape[1]]
@@ -133,12 +161,17 @@ class FrozenSweepSegmentor(BaseSegmentor):  # type: ignore[misc]
         for rows, columns in places:
             count[rows, columns] += 1
         labels = torch.empty(heads, *original, dtype=torch.uint8, device=picture.device)
-        for k in range(heads):
-            total = parts[0].new_zeros(classes, *shape)
+        pixels = max(math.prod(shape), math.prod(original))
+
+        def mean(head: int, chosen: slice) -> Tensor:
+            total = count.new_zeros(len(range(classes)[chosen]), *shape)
             for (rows, columns), part in zip(places, parts, strict=True):
                 size = (rows.stop - rows.start, columns.stop - columns.start)
-                total[:, rows, columns] += _resize(part[k], size)
-            labels[k] = _resize(total.div_(count), original).max(dim=0).indices
+                total[:, rows, columns] += _resize(part[head, chosen], size)
+            return _resize(total.div_(count), original)
+
+        for k in range(heads):
+            labels[k] = _largest(classes, pixels, partial(mean, k))
         return labels
 
     @staticmethod
@@ -152,10 +185,13 @@ class FrozenSweepSegmentor(BaseSegmentor):  # type: ignore[misc]
             for a, b, c in ((h, input_size[0], height), (w, input_size[1], width))
         )
         labels = torch.empty(heads, height, width, dtype=torch.uint8, device=logits.device)
+
+        def resized(head: int, chosen: slice) -> Tensor:
+            wide = logits[head, chosen].reshape(-1, w) @ across.T
+            return torch.matmul(down, wide.view(-1, h, width))
+
         for k in range(heads):
-            wide = (logits[k].reshape(classes * h, w) @ across.T).view(classes, h, width)
-            # max() is vectorised along an outer dimension; argmax() takes seven times as long
-            labels[k] = torch.matmul(down, wide).max(dim=0).indices
+            labels[k] = _largest(classes, height * width, partial(resized, k))
         return labels
 
     def encode_decode(self, inputs: Tensor, batch_img_metas: Any) -> Tensor:
