@@ -40,9 +40,7 @@ def test_a_method_of_other_architectures_is_doubted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("key", "told"), [("gate.weight", True), ("head_dist.weight", False)])
-def test_unknown_tensors_beside_the_backbone_are_said(
-    tmp_path: Path, key: str, told: bool
-) -> None:
+def test_unknown_tensors_beside_the_backbone_are_said(tmp_path: Path, key: str, told: bool) -> None:
     source = read({**random_state("vit_tiny_patch16", 0), key: torch.ones(2)}, tmp_path)
     assert any("more beside the backbone" in note for note in source.notes) is told
 
