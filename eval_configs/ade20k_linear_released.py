@@ -8,7 +8,7 @@ protocol = dict(
     title='Frozen linear segmentation, ADE20k (released configs)',
     tables=['2'],
     source="VICRegL's released segmentation configs; mmsegmentation 160k schedule",
-    cost='paper: GPU days; ci: about 5 minutes on 2 CPU cores, on a hundred pictures')
+    cost='paper: GPU days; ci: about 10 minutes on 2 CPU cores')
 schedule = dict(iters=160000)
 long = dict(schedule=dict(iters=160000))
 families = dict(convnext=long, vit=long, swin=long)

@@ -8,7 +8,7 @@ protocol = dict(
     title='Frozen linear segmentation, Cityscapes (released configs)',
     tables=['1'],
     source="VICRegL's released segmentation configs; mmsegmentation 40k schedule",
-    cost='paper: GPU hours; ci: a few minutes on 2 CPU cores, on a hundred pictures')
+    cost='paper: GPU hours; ci: about 10 minutes on 2 CPU cores')
 data = dict(crop=(512, 1024))
 schedule = dict(batch_size=8)
 eight = dict(data={{_base_.data}}, schedule=dict(batch_size=8))

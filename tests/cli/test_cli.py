@@ -158,7 +158,7 @@ def test_bad_checkpoints(tiny_voc: Path, tmp_path: Path, capsys: Captured) -> No
     small = tmp_path / "small.pth"
     torch.save(random_resnet_state("resnet18", 0), small)
     assert "resnet50" in complain(str(small), "--arch", "resnet50")
-    assert "known: resnet18" in complain(str(small), "--arch", "resnet7")
+    assert "ls architectures" in complain(str(small), "--arch", "resnet7")
     hostile = tmp_path / "hostile.pth"
     torch.save({"state_dict": {}, "x": Payload(tmp_path / "written")}, hostile)
     message = complain(str(hostile))
