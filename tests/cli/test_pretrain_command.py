@@ -42,7 +42,7 @@ def test_pretrain_prints_one_document(
         (["--subset", "1.5"], "pictures a class, or a share below 1"),
         (["--set", "criterion.alpha=2"], "criterion.alpha = 2"),
         (["--set", "views.large_scale=[0.5,0.1]"], "use 0 < smallest <= largest <= 1"),
-        (["--set", "model.backbone=resnet51"], "unknown backbone 'resnet51'"),
+        (["--set", "model.backbone=resnet51"], "unknown architecture 'resnet51'"),
         (["--device", "cuda:99"], "CUDA devices are here"),
     ],
 )
