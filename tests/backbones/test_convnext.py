@@ -7,13 +7,14 @@ import torch
 from timm.models.convnext import ConvNeXt
 from torch import Tensor, nn
 
+from tests.backbones.checks import assert_near, check_precision_and_layout, check_training_mode
 from vicregl_bench.backbones.contract import Backbone
 from vicregl_bench.backbones.convnext import (
     ARCHS,
     build_convnext,
     convnext_shapes,
-    random_convnext_state,
 )
+from vicregl_bench.backbones.zoo import random_state
 from vicregl_bench.errors import ConfigError
 
 
@@ -53,12 +54,6 @@ def atto_without_layer_scale(state: dict[str, Tensor]) -> Any:
     return model.eval()
 
 
-def assert_near(ours: Tensor, theirs: Tensor, tolerance: float = 1e-5) -> None:
-    """Equal up to a tolerance relative to the largest value (order of summation in float32)."""
-    atol = tolerance * float(theirs.abs().max())
-    torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=atol, check_dtype=False)
-
-
 @pytest.mark.parametrize(
     "name",
     [
@@ -68,7 +63,7 @@ def assert_near(ours: Tensor, theirs: Tensor, tolerance: float = 1e-5) -> None:
     ],
 )
 def test_equals_timm(name: str) -> None:
-    state = lively(random_convnext_state(name, 0))
+    state = lively(random_state(name, 0))
     backbone = built(name, state)
     if name.endswith("no_layerscale"):
         model = atto_without_layer_scale(state)
@@ -83,7 +78,7 @@ def test_equals_timm(name: str) -> None:
 
 
 def test_linear_layers_equal_timms_one_by_one_convolutions() -> None:
-    state = lively(random_convnext_state("convnext_atto", 0))
+    state = lively(random_state("convnext_atto", 0))
     convolutions = {
         key: value[:, :, None, None] if ".mlp." in key and value.ndim == 2 else value
         for key, value in state.items()
@@ -95,7 +90,7 @@ def test_linear_layers_equal_timms_one_by_one_convolutions() -> None:
 
 
 def test_layer_scale_for_weights_without_it_silences_the_blocks() -> None:
-    state = lively(random_convnext_state("convnext_atto_no_layerscale", 0))
+    state = lively(random_state("convnext_atto_no_layerscale", 0))
     trap: Any = timm.create_model("convnext_atto", pretrained=False, num_classes=0, conv_mlp=False)
     missing, unexpected = trap.load_state_dict(state, strict=False)
     assert missing and all(key.endswith(".gamma") for key in missing) and not unexpected
@@ -142,29 +137,18 @@ def test_maps_have_the_widths_and_strides_they_claim() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
 def test_other_precisions_and_layouts(dtype: torch.dtype) -> None:
-    backbone = built("convnext_atto", lively(random_convnext_state("convnext_atto", 0)))
-    other = copy.deepcopy(backbone).to(dtype).to(memory_format=torch.channels_last)
-    images = torch.randn(2, 3, 64, 64)
-    cast = images.to(dtype).to(memory_format=torch.channels_last)
-    tolerance = 5e-2 if dtype == torch.bfloat16 else 1e-5  # 8 bits of mantissa through 12 blocks
-    with torch.inference_mode():
-        for ours, theirs in zip(other(cast), backbone(images), strict=True):
-            assert ours.dtype == dtype
-            assert_near(ours.float(), theirs, tolerance)
-        assert_near(other.pooled(cast).float(), backbone.pooled(images), tolerance)
+    backbone = built("convnext_atto", lively(random_state("convnext_atto", 0)))
+    check_precision_and_layout(backbone, torch.randn(2, 3, 64, 64), dtype)
 
 
 def test_training_mode_changes_nothing() -> None:
     backbone = build_convnext("convnext_atto")
-    images = torch.randn(2, 3, 64, 64)
-    with torch.no_grad():
-        training, frozen = backbone.train()(images), backbone.eval()(images)
-    assert all(torch.equal(a, b) for a, b in zip(training, frozen, strict=True))
+    check_training_mode(backbone, torch.randn(2, 3, 64, 64))
 
 
 def test_random_weights_follow_the_seed_and_leave_the_generator_alone() -> None:
     before = torch.get_rng_state()
-    one, again, other = (random_convnext_state("convnext_atto", seed) for seed in (0, 0, 1))
+    one, again, other = (random_state("convnext_atto", seed) for seed in (0, 0, 1))
     assert torch.equal(before, torch.get_rng_state())
     assert all(torch.equal(one[key], again[key]) for key in one)
     assert not torch.equal(one["stem.0.weight"], other["stem.0.weight"])

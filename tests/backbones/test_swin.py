@@ -1,4 +1,3 @@
-import copy
 import re
 from typing import Any
 
@@ -8,8 +7,10 @@ import torch
 from mmseg.models.backbones import SwinTransformer as MMSegSwin
 from torch import Tensor, nn
 
+from tests.backbones.checks import assert_near, check_precision_and_layout, check_training_mode
 from vicregl_bench.backbones.contract import Backbone
-from vicregl_bench.backbones.swin import ARCHS, build_swin, random_swin_state, swin_shapes
+from vicregl_bench.backbones.swin import ARCHS, build_swin, swin_shapes
+from vicregl_bench.backbones.zoo import random_state
 from vicregl_bench.errors import ConfigError
 
 TINY = "swin_tiny_patch4_window7"
@@ -32,7 +33,7 @@ def lively(state: dict[str, Tensor], seed: int = 0) -> dict[str, Tensor]:
 
 @pytest.fixture(scope="module")
 def state() -> dict[str, Tensor]:
-    return lively(random_swin_state(TINY, 0))
+    return lively(random_state(TINY, 0))
 
 
 @pytest.fixture(scope="module")
@@ -40,12 +41,6 @@ def backbone(state: dict[str, Tensor]) -> Backbone:
     built = build_swin(TINY)
     built.load_state_dict(state, strict=True)
     return built.eval()
-
-
-def assert_near(ours: Tensor, theirs: Tensor, tolerance: float = 1e-5) -> None:
-    """Equal up to a tolerance relative to the largest value (order of summation in float32)."""
-    atol = tolerance * float(theirs.abs().max())
-    torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=atol, check_dtype=False)
 
 
 def mmseg_swin(state: dict[str, Tensor]) -> nn.Module:
@@ -164,28 +159,16 @@ def test_shapes_are_timms(name: str) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
 def test_other_precisions_and_layouts(dtype: torch.dtype, backbone: Backbone) -> None:
-    other = copy.deepcopy(backbone).to(dtype).to(memory_format=torch.channels_last)
-    images = torch.randn(1, 3, 96, 64)
-    cast = images.to(dtype).to(memory_format=torch.channels_last)
-    tolerance = 5e-2 if dtype == torch.bfloat16 else 1e-5  # 8 bits of mantissa through 12 blocks
-    with torch.inference_mode():
-        for ours, theirs in zip(other(cast), backbone(images), strict=True):
-            assert ours.dtype == dtype
-            assert_near(ours.float(), theirs, tolerance)
-        assert_near(other.pooled(cast).float(), backbone.pooled(images), tolerance)
+    check_precision_and_layout(backbone, torch.randn(1, 3, 96, 64), dtype)
 
 
 def test_training_mode_changes_nothing(backbone: Backbone) -> None:
-    copied = copy.deepcopy(backbone)
-    images = torch.randn(1, 3, 64, 64)
-    with torch.no_grad():
-        training, frozen = copied.train()(images), backbone(images)
-    assert all(torch.equal(a, b) for a, b in zip(training, frozen, strict=True))
+    check_training_mode(backbone, torch.randn(1, 3, 64, 64))
 
 
 def test_random_weights_follow_the_seed_and_leave_the_generator_alone() -> None:
     before = torch.get_rng_state()
-    one, other = random_swin_state(TINY, 0), random_swin_state(TINY, 1)
+    one, other = random_state(TINY, 0), random_state(TINY, 1)
     assert torch.equal(before, torch.get_rng_state())
     assert not torch.equal(one["patch_embed.proj.weight"], other["patch_embed.proj.weight"])
     torch.manual_seed(0)

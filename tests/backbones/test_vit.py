@@ -1,4 +1,3 @@
-import copy
 from typing import Any
 
 import pytest
@@ -9,15 +8,16 @@ from timm.models.vision_transformer import checkpoint_filter_fn
 from torch import Tensor
 from torch.nn import functional as F
 
+from tests.backbones.checks import assert_near, check_precision_and_layout, check_training_mode
 from vicregl_bench.backbones.contract import ANY, Backbone
 from vicregl_bench.backbones.vit import (
     ARCHS,
     build_vit,
     positions_kind,
-    random_vit_state,
     sincos_positions,
     vit_shapes,
 )
+from vicregl_bench.backbones.zoo import random_state
 from vicregl_bench.errors import ConfigError
 
 TINY = "vit_tiny_patch16"
@@ -49,7 +49,7 @@ def smooth(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 @pytest.fixture(scope="module")
 def tiny() -> dict[str, Tensor]:
-    return lively(random_vit_state(TINY, 0))
+    return lively(random_state(TINY, 0))
 
 
 def built(name: str, state: dict[str, Tensor], **options: Any) -> Backbone:
@@ -62,12 +62,6 @@ def peer(name: str, state: dict[str, Tensor], **options: Any) -> Any:
     model: Any = timm.create_model(name, pretrained=False, num_classes=0, **options)
     model.load_state_dict(checkpoint_filter_fn(dict(state), model), strict=True)
     return model.eval()
-
-
-def assert_near(ours: Tensor, theirs: Tensor, tolerance: float = 1e-5) -> None:
-    """Equal up to a tolerance relative to the largest value (order of summation in float32)."""
-    atol = tolerance * float(theirs.abs().max())
-    torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=atol, check_dtype=False)
 
 
 def apart(one: Tensor, other: Tensor) -> float:
@@ -243,23 +237,12 @@ def test_depths_of_the_maps(name: str, blocks: list[int]) -> None:
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
 def test_other_precisions_and_layouts(dtype: torch.dtype, tiny: dict[str, Tensor]) -> None:
     backbone = built(TINY, tiny)
-    other = copy.deepcopy(backbone).to(dtype).to(memory_format=torch.channels_last)
-    images = torch.randn(2, 3, 72, 64)
-    cast = images.to(dtype).to(memory_format=torch.channels_last)
-    tolerance = 5e-2 if dtype == torch.bfloat16 else 1e-5  # 8 bits of mantissa through 12 blocks
-    with torch.inference_mode():
-        for ours, theirs in zip(other(cast), backbone(images), strict=True):
-            assert ours.dtype == dtype
-            assert_near(ours.float(), theirs, tolerance)
-        assert_near(other.pooled(cast).float(), backbone.pooled(images), tolerance)
+    check_precision_and_layout(backbone, torch.randn(2, 3, 72, 64), dtype)
 
 
 def test_training_mode_changes_nothing(tiny: dict[str, Tensor]) -> None:
     backbone = built(TINY, tiny)
-    images = torch.randn(2, 3, 64, 64)
-    with torch.no_grad():
-        training, frozen = backbone.train()(images), backbone.eval()(images)
-    assert all(torch.equal(a, b) for a, b in zip(training, frozen, strict=True))
+    check_training_mode(backbone, torch.randn(2, 3, 64, 64))
 
 
 def moco_v3_positions(side: int, width: int) -> Tensor:
@@ -305,7 +288,7 @@ def test_kind_of_positions(tiny: dict[str, Tensor]) -> None:
 
 def test_random_weights_follow_the_seed_and_leave_the_generator_alone() -> None:
     before = torch.get_rng_state()
-    one, again, other = (random_vit_state(TINY, seed) for seed in (0, 0, 1))
+    one, again, other = (random_state(TINY, seed) for seed in (0, 0, 1))
     assert torch.equal(before, torch.get_rng_state())
     assert all(torch.equal(one[key], again[key]) for key in one)
     assert not torch.equal(one["pos_embed"], other["pos_embed"])

@@ -230,3 +230,10 @@ def test_inspect_says_what_is_constant(tmp_path: Path) -> None:
     report = call("inspect", "--ckpt", str(tmp_path / "w.pth"))
     assert any("weights are constant" in note for note in report["notes"])
     assert report["layers"][0]["dead"] == 1.0
+
+
+def test_the_command_offers_every_format() -> None:
+    """The enumeration stands in the command line so that `--help` need not import torch."""
+    from vicregl_bench.cli.checkpoint_commands import _Format
+
+    assert tuple(form.value for form in _Format) == FORMATS

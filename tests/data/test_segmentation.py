@@ -77,7 +77,7 @@ def test_read_labels(made: SegmentationData) -> None:
 
 def test_read_labels_of_bad_masks(made: SegmentationData) -> None:
     Image.new("RGB", (80, 64)).save(made.train[0].mask)
-    with pytest.raises(DataError, match=r"2012_000001\.png is of mode RGB: .* data check voc"):
+    with pytest.raises(DataError, match=r"2012_000001\.png is of mode RGB: .* data check"):
         made.read_labels(made.train[0])
     made.train[1].mask.unlink()
     with pytest.raises(DataError, match=r"cannot read the mask .*2012_000002\.png"):

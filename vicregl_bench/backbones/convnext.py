@@ -9,7 +9,6 @@ weights), for tests and quick pipelines.
 from dataclasses import dataclass
 from functools import cache
 
-import torch
 from torch import Tensor, nn
 
 from vicregl_bench.backbones.contract import Architecture, Backbone, Shapes
@@ -119,19 +118,6 @@ def build_convnext(name: str) -> Backbone:
         ConfigError: unknown architecture.
     """
     return _ConvNeXt(name, _require(name).depths)
-
-
-def random_convnext_state(name: str, seed: int) -> dict[str, Tensor]:
-    """State dict of a freshly initialised ConvNeXt, timm's own initialisation.
-
-    The same for the same seed. The global generator is left as it was.
-
-    Raises:
-        ConfigError: unknown architecture.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return dict(build_convnext(name).state_dict())
 
 
 @cache

@@ -162,19 +162,6 @@ def build_swin(name: str) -> Backbone:
     return _Swin(name, _require(name).depths)
 
 
-def random_swin_state(name: str, seed: int) -> dict[str, Tensor]:
-    """State dict of a freshly initialised Swin, timm's own initialisation.
-
-    The same for the same seed. The global generator is left as it was.
-
-    Raises:
-        ConfigError: unknown architecture.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return dict(build_swin(name).state_dict())
-
-
 @cache
 def swin_shapes(name: str) -> Shapes:
     """Shape of every parameter of an architecture, by timm's key names.

@@ -213,19 +213,6 @@ def build_vit(
     return _vit_class()(name, positions, pooling, output_norm)
 
 
-def random_vit_state(name: str, seed: int) -> dict[str, Tensor]:
-    """State dict of a freshly initialised ViT at its native size, timm's own initialisation.
-
-    The same for the same seed. The global generator is left as it was.
-
-    Raises:
-        ConfigError: unknown architecture.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return dict(build_vit(name).state_dict())
-
-
 @cache
 def vit_shapes(name: str) -> Shapes:
     """Shape of every parameter of an architecture, by timm's key names.

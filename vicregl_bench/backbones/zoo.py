@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from vicregl_bench.backbones import convnext, resnet, swin, vit
@@ -17,21 +18,17 @@ class _Family:
     architectures: Mapping[str, Architecture]
     build: Callable[..., Backbone]
     shapes: Callable[[str], Shapes]
-    random_state: Callable[[str, int], dict[str, Tensor]]
 
 
 _FAMILIES: dict[str, _Family] = {
-    "resnet": _Family(
-        resnet.ARCHS, resnet.build_resnet, resnet.resnet_shapes, resnet.random_resnet_state
-    ),
+    "resnet": _Family(resnet.ARCHS, resnet.build_resnet, resnet.resnet_shapes),
     "convnext": _Family(
         convnext.ARCHS,
         convnext.build_convnext,
         convnext.convnext_shapes,
-        convnext.random_convnext_state,
     ),
-    "vit": _Family(vit.ARCHS, vit.build_vit, vit.vit_shapes, vit.random_vit_state),
-    "swin": _Family(swin.ARCHS, swin.build_swin, swin.swin_shapes, swin.random_swin_state),
+    "vit": _Family(vit.ARCHS, vit.build_vit, vit.vit_shapes),
+    "swin": _Family(swin.ARCHS, swin.build_swin, swin.swin_shapes),
 }
 
 ALIASES = {
@@ -79,11 +76,18 @@ def targets() -> dict[str, Shapes]:
 def random_state(name: str, seed: int) -> dict[str, Tensor]:
     """State dict of a freshly initialised backbone, the same for the same seed.
 
+    ResNets have torchvision's initialisation, the others timm's, ViTs at their native size. The
+    global generator is left as it was.
+
     Raises:
         ConfigError: no such architecture.
     """
     found = find_architecture(name)
-    return _FAMILIES[found.family].random_state(found.name, seed)
+    if found.family == "resnet":
+        return resnet.random_resnet_state(found.name, seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return dict(_FAMILIES[found.family].build(found.name).state_dict())
 
 
 def build_backbone(

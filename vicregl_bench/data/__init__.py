@@ -15,6 +15,7 @@ from vicregl_bench.data.segmentation import (
     MaskValues,
     Pair,
     SegmentationData,
+    read_mask,
     split_holdout,
 )
 from vicregl_bench.data.voc import CLASSES, palette, read_voc_segmentation
@@ -35,6 +36,7 @@ __all__ = [
     "make_cityscapes",
     "make_voc",
     "palette",
+    "read_mask",
     "read_segmentation",
     "read_voc_segmentation",
     "require_sound",

@@ -49,6 +49,29 @@ class MaskValues:
         return table
 
 
+def read_mask(path: str | Path, lookup: Labels) -> Labels:
+    """Labels (H, W) of a mask file, by a table of its values.
+
+    Args:
+        path: a palette (its indices are read, not its colours) or greyscale picture.
+        lookup: (256,) label of each value, `MaskValues.lookup`.
+
+    Raises:
+        DataError: the mask cannot be read, or is neither palette (P) nor greyscale (L).
+    """
+    try:
+        with Image.open(path) as mask:
+            if mask.mode not in ("P", "L"):
+                raise DataError(
+                    f"the mask {path} is of mode {mask.mode}: a PNG of class indices is "
+                    "needed, `vicregl-bench data check` names all such files"
+                )
+            values = np.asarray(mask)
+    except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises on damage
+        raise DataError(f"cannot read the mask {path}: {error}") from error
+    return np.asarray(lookup[values])
+
+
 @dataclass(frozen=True)
 class SegmentationData:
     """The lists of one segmentation data set; the files are not known to be sound."""
@@ -74,17 +97,7 @@ class SegmentationData:
 
         Raises DataError where the mask cannot be read or is neither palette (P) nor greyscale (L).
         """
-        try:
-            with Image.open(pair.mask) as mask:
-                if mask.mode not in ("P", "L"):
-                    raise DataError(
-                        f"the mask {pair.mask} is of mode {mask.mode}: a PNG of class indices is "
-                        f"needed, `vicregl-bench data check {self.name}` names all such files"
-                    )
-                values = np.asarray(mask)
-        except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises on damage
-            raise DataError(f"cannot read the mask {pair.mask}: {error}") from error
-        return np.asarray(self.masks.lookup[values])
+        return read_mask(pair.mask, self.masks.lookup)
 
     def colour_map(self) -> npt.NDArray[np.uint8]:
         """(256, 3) colours by label: the classes', VOC's pale yellow for ignored, else black."""

@@ -14,13 +14,11 @@ import torch
 from mmcv.transforms import BaseTransform
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATA_SAMPLERS, DATASETS, TRANSFORMS
-from PIL import Image
 from torch.utils.data import Sampler
 
 from vicregl_bench.checkpoints import Card
-from vicregl_bench.data import MaskValues, Pair, SegmentationData
+from vicregl_bench.data import MaskValues, Pair, SegmentationData, read_mask
 from vicregl_bench.engine.workers import leave_process_group
-from vicregl_bench.errors import DataError
 from vicregl_bench.tasks.protocol import DataSection
 
 _ORDER, _AUGMENTATION = 3, 4
@@ -43,14 +41,9 @@ class LoadLabels(BaseTransform):  # type: ignore[misc]
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Add `gt_seg_map` (H, W), uint8.
 
-        Raises DataError where the mask is neither palette (P) nor greyscale (L).
+        Raises DataError where the mask cannot be read or is neither palette nor greyscale.
         """
-        path = results["seg_map_path"]
-        with Image.open(path) as mask:
-            if mask.mode not in ("P", "L"):
-                raise DataError(f"the mask {path} is of mode {mask.mode}, not of class indices")
-            values = np.asarray(mask)
-        results["gt_seg_map"] = self.lookup[values]
+        results["gt_seg_map"] = read_mask(results["seg_map_path"], self.lookup)
         results["seg_fields"].append("gt_seg_map")
         return results
 
