@@ -19,17 +19,30 @@ from vicregl_bench.errors import ConfigError
 
 PROFILES = ("paper", "ci")
 
+Kind = Literal[
+    "segmentation_linear_frozen",
+    "segmentation_linear_finetuned",
+    "segmentation_fcn_frozen",
+    "segmentation_fcn_finetuned",
+]
+
 
 class ProtocolInfo(Section):
     """Name, version and provenance of a protocol."""
 
     name: str
     version: int
-    kind: Literal["segmentation_linear_frozen"]
+    kind: Kind
     title: str
     tables: tuple[str, ...]  # tables of the VICRegL paper that the task belongs to
     source: str
     cost: str
+    only: tuple[str, ...] | None = None  # families of backbones, where it is not for all
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the backbone stays as it is, so that all heads share its forward."""
+        return self.kind.endswith("_frozen")
 
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -126,6 +139,15 @@ class ScheduleSection(Section):
     optimizer: OptimizerSection
     poly: PolySection
     warmup: WarmupSection | None = None
+    # parts of a batch that are computed one after another, where memory is short: in fine-tuning
+    # BatchNorm then sees smaller batches
+    accumulate: PositiveInt | None = None
+
+    @model_validator(mode="after")
+    def _parts_are_equal(self) -> "ScheduleSection":
+        if self.accumulate is not None and self.batch_size % self.accumulate:
+            raise ValueError(f"a batch of {self.batch_size} is not {self.accumulate} equal parts")
+        return self
 
     @model_validator(mode="after")
     def _warm_up_ends(self) -> "ScheduleSection":
@@ -150,6 +172,42 @@ class HeadSection(Section):
     init_std: Annotated[float, Field(gt=0.0)]
 
 
+class FcnHeadSection(Section):
+    """mmsegmentation's FCNHead: 3x3 convolutions with BatchNorm, dropout, a 1x1 convolution."""
+
+    channels: PositiveInt
+    num_convs: PositiveInt
+    concat_input: bool
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+class AuxiliarySection(FcnHeadSection):
+    """An FCNHead on an earlier map, for training alone."""
+
+    loss_weight: Annotated[float, Field(gt=0.0)]
+
+
+class FcnSection(FcnHeadSection):
+    """FCN: the head on the last map, and the auxiliary one."""
+
+    auxiliary: AuxiliarySection
+
+
+class TestSection(Section):
+    """Test-time augmentation, which no protocol has: the mean of the probabilities of all views.
+
+    As mmsegmentation's `SegTTAModel`.
+    """
+
+    __test__ = False  # no test of pytest's
+
+    flip: bool = False
+    # times the protocol's test scale; None for that alone
+    scales: (
+        Annotated[tuple[Annotated[float, Field(gt=0.0, le=8.0)], ...], Field(min_length=1)] | None
+    ) = None
+
+
 class SweepSection(Section):
     """Learning rates x seeds."""
 
@@ -172,13 +230,25 @@ class Settings(Section):
     data: DataSection
     schedule: ScheduleSection
     backbone: BackboneSection = BackboneSection()
-    head: HeadSection
+    head: HeadSection | None = None  # either a linear head
+    fcn: FcnSection | None = None  # or FCN's two
     sweep: SweepSection
     slide: SlideSection | None = None  # test on whole pictures where there is none
+    test: TestSection | None = None
+
+    @model_validator(mode="after")
+    def _one_kind_of_head(self) -> "Settings":
+        if (self.head is None) == (self.fcn is None):
+            raise ValueError("a protocol has either a linear head or FCN's")
+        return self
 
     def dump(self) -> dict[str, Any]:
         """Plain JSON values; what does not apply (no warm-up, whole pictures) is left out."""
         return self.model_dump(mode="json", exclude_none=True)
+
+
+# Settings that no file in eval_configs/ names; each is a deviation.
+_OPTIONAL = ("schedule.accumulate", "test.flip", "test.scales")
 
 
 class Deviation(Section):
@@ -257,9 +327,13 @@ def load_task(
         The task, whose deviations are the overrides that change a value.
 
     Raises:
-        ConfigError: no such task, profile or key, or an impossible value.
+        ConfigError: no such task, profile or key, an impossible value, or a family that the
+            protocol is not for.
     """
     config = _load_file(name)
+    info = ProtocolInfo(**config["protocol"])
+    if info.only is not None and family not in info.only:
+        raise ConfigError(f"task {name} is for {' and '.join(info.only)} backbones, not {family}")
     profiles = config["profiles"]
     if profile not in profiles:
         raise ConfigError(f"task {name} has no profile {profile!r}; it has {', '.join(profiles)}")
@@ -271,12 +345,14 @@ def load_task(
         shorter |= flatten(profiles.get(f"{profile}_{applies}", {}))
     planned = flatten(sections) | shorter
     wanted = dict(overrides or {})
-    require_known(wanted, planned, name)
+    require_known(wanted, [*planned, *_OPTIONAL], name)
     before = build_settings(Settings, planned)
     after = build_settings(Settings, planned | wanted)
+    if info.frozen and after.schedule.accumulate is not None:
+        raise ConfigError("schedule.accumulate is for fine-tuning: frozen heads need little memory")
     old, new = flatten(before.dump()), flatten(after.dump())
     return Task(
-        info=ProtocolInfo(**config["protocol"]),
+        info=info,
         profile=profile,
         settings=after,
         deviations=tuple(

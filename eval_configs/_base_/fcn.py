@@ -1,0 +1,14 @@
+# FCN-R50-D8 as mmsegmentation has it, and DenseCL's schedule (VICRegL, table 8): output stride 8,
+# 20k iterations of batch 16. The paper sweeps the learning rate and names no grid: this one is ours.
+_base_ = ['sgd_40k.py']
+schedule = dict(iters=20000)
+backbone = dict(output_stride=8)
+fcn = dict(
+    channels=512,
+    num_convs=2,
+    concat_input=True,
+    dropout=0.1,
+    auxiliary=dict(channels=256, num_convs=1, concat_input=False, dropout=0.1, loss_weight=0.4))
+sweep = dict(lrs=[0.1, 0.05, 0.03, 0.01, 0.005], seeds=3, run_seed=0, holdout=0.1)
+# On two CPU cores the 3x3 convolutions of fifteen heads would take an hour.
+profiles = dict(paper=dict(), ci_resnet=dict(sweep=dict(lrs=[0.05, 0.01], seeds=1)))
