@@ -58,7 +58,7 @@ def ours(case: str, options: argparse.Namespace) -> Step:
     """A training step of the whole sweep."""
     from vicregl_bench.backbones.frozen import FrozenTrunk
     from vicregl_bench.tasks.protocol import load_task
-    from vicregl_bench.tasks.segmentation.run import build_optimizer, build_sweep
+    from vicregl_bench.tasks.segmentation.frozen import build_optimizer, build_sweep
     from vicregl_bench.tasks.segmentation.segmentor import FrozenSweepSegmentor
 
     arch, stride = split_case(case)

@@ -1,4 +1,5 @@
-# Frozen FCN segmentation on Pascal VOC (VICRegL, table 8).
+# Frozen FCN segmentation on Pascal VOC (VICRegL, appendix A, table 8). ResNets alone: the paper has
+# no other backbone here.
 _base_ = ['_base_/voc12.py', '_base_/fcn.py', '_base_/ci_256.py']
 protocol = dict(
     name='voc_fcn',
@@ -7,6 +8,6 @@ protocol = dict(
     only=['resnet'],
     title='Frozen FCN segmentation, Pascal VOC',
     tables=['8'],
-    source='VICRegL, section 4.3 and table 8; DenseCL; mmsegmentation FCN-R50-D8',
+    source='VICRegL, appendix A (table 8); DenseCL; mmsegmentation FCN-R50-D8',
     cost='paper: GPU days; ci: about 10 minutes on 2 CPU cores')
 profiles = dict(ci={{_base_.ci}})

@@ -1,6 +1,6 @@
-# Frozen linear segmentation on ConvNeXts and ViTs (VICRegL, appendix D.2 and the released configs;
-# iBOT's protocol): AdamW, weight decay 0.05, linear warm-up over 1500 iterations from 1e-6, poly 1.0
-# down to 0; tested by windows of 512 at stride 341.
+# Linear segmentation on ConvNeXts and ViTs (VICRegL, appendix D.2 and the released configs;
+# iBOT's protocol): AdamW, weight decay 0.05, linear warm-up over 1500 iterations from 1e-6, poly
+# 1.0 down to 0; tested by windows of 512 at stride 341.
 adamw = dict(
     iters=40000,
     batch_size=16,

@@ -1,5 +1,8 @@
-# FCN-R50-D8 as mmsegmentation has it, and DenseCL's schedule (VICRegL, table 8): output stride 8,
-# 20k iterations of batch 16. The paper sweeps the learning rate and names no grid: this one is ours.
+# FCN segmentation, frozen and fine-tuned (VICRegL, table 8). Heads: mmsegmentation's FCN-R50-D8,
+# output stride 8, the auxiliary head on the third stage. Schedule: DenseCL's 20k iterations of
+# batch 16 (learning rate 0.01); the rest is mmsegmentation's, as in its 40k schedule. Ours, where
+# the paper is silent: the same schedule on a frozen trunk, three seeds, and the grid (appendix D
+# sweeps "extensively" and names no rates).
 _base_ = ['sgd_40k.py']
 schedule = dict(iters=20000)
 backbone = dict(output_stride=8)

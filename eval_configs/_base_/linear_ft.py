@@ -1,8 +1,8 @@
 # Fine-tuned linear segmentation as the text of VICRegL has it (appendix D.2): as frozen, with the
 # whole backbone trained at the head's learning rate, BatchNorm's statistics too. ResNets keep the
 # grid ("frozen or fine-tuned"); ConvNeXts and ViTs have one of their own. Ours, where the paper is
-# silent: no layer-wise decay of rates, no drop path, weight decay on every parameter; Swins as
-# ConvNeXts.
+# silent: no layer-wise decay of rates, no drop path, weight decay on every parameter, the test of
+# the frozen protocol; Swins as ConvNeXts.
 _base_ = ['sgd_40k.py', 'adamw_40k.py']
 backbone = dict(output_stride=16)
 head = dict(batch_norm=False, dropout=0.0, init_std=0.01)

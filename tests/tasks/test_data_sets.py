@@ -12,9 +12,10 @@ from tests.reporter import Silent
 from vicregl_bench.backbones.source import read_backbone
 from vicregl_bench.data import read_segmentation
 from vicregl_bench.records import read_record
+from vicregl_bench.records.predictions import load_predictions
 from vicregl_bench.tasks.protocol import load_task
 from vicregl_bench.tasks.request import RunRequest
-from vicregl_bench.tasks.segmentation.run import RunOutcome, run_linear_segmentation
+from vicregl_bench.tasks.segmentation.run import RunOutcome, run_segmentation
 
 SIZES: dict[str, dict[str, Any]] = {
     "cityscapes": {"data.resize": [128, 64], "data.test_resize": [128, 64]},
@@ -36,7 +37,7 @@ def run(name: str, root: Path, out: Path, arch: str, task: str, **changes: Any) 
         workers=0,
         device="cpu",
     )
-    return run_linear_segmentation(dataclasses.replace(request, **changes), Silent())
+    return run_segmentation(dataclasses.replace(request, **changes), Silent())
 
 
 @pytest.mark.parametrize(
@@ -72,7 +73,9 @@ def test_a_run_leaves_a_whole_record(
             counts = np.bincount(labels.flat, minlength=256)
             assert np.array_equal(labelled, counts[: len(dataset.classes)])
             assert (predicted.sum(axis=1) == (labels != 255).sum()).all()
-    assert outcome.predictions[0].labels.shape == truth[0].shape
+    kept = load_predictions(tmp_path / str(record.predictions_file))
+    assert [one.labels.shape for one in kept] == [labels.shape for labels in truth]
+    assert all(np.array_equal(one.truth, labels) for one, labels in zip(kept, truth, strict=True))
 
 
 def test_label_ids_alone_give_the_same_scores(tiny_cityscapes: Path, tmp_path: Path) -> None:

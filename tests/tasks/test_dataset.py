@@ -3,23 +3,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
 from vicregl_bench.checkpoints import Card
 from vicregl_bench.data import read_voc_segmentation
-from vicregl_bench.tasks.protocol import load_task
+from vicregl_bench.tasks.protocol import TestSection, load_task
 from vicregl_bench.tasks.segmentation.dataset import (
     PositionSampler,
     SegmentationPairs,
     preprocessor,
     test_loader,
+    test_pipeline,
     train_loader,
     train_pipeline,
 )
 
 test_loader.__test__ = False  # type: ignore[attr-defined]
+test_pipeline.__test__ = False  # type: ignore[attr-defined]
 DATA = load_task("voc_linear", "ci", {"data.crop": [64, 64], "data.resize": [256, 64]})
 
 
@@ -77,6 +80,42 @@ def test_augmentation_follows_the_position_and_leaves_the_generators_alone(
     assert np.random.rand() == expected
     assert torch.equal(first, again)
     assert first.shape != other.shape or not torch.equal(first, other)
+
+
+@pytest.mark.parametrize(
+    ("test", "views"),
+    [
+        (TestSection(flip=True, scales=(0.5, 1.25)), [(64, 0), (64, 1), (160, 0), (160, 1)]),
+        (TestSection(flip=True), [(128, 0), (128, 1)]),
+        (TestSection(), [(128, 0)]),
+    ],
+)
+def test_views_are_scaled_and_flipped_and_their_masks_are_not(
+    test: TestSection, views: list[tuple[int, int]], tiny_voc: Path
+) -> None:
+    DefaultScope.get_instance("mmseg", scope_name="mmseg")
+    voc = read_voc_segmentation(tiny_voc)
+    data = DATA.settings.data.model_copy(update={"test_resize": (128, 96)})
+
+    def batches(given: TestSection | None) -> list[Any]:
+        config = test_loader(voc, voc.val[:2], data, workers=0, test=given)
+        return list(Runner.build_dataloader(config, seed=0))
+
+    for plain, several in zip(batches(None), batches(test), strict=True):
+        assert len(several["inputs"]) == len(views)
+        [expected], [straight] = plain["data_samples"], plain["inputs"]
+        for (side, flip), inputs, samples in zip(
+            views, several["inputs"], several["data_samples"], strict=True
+        ):
+            [picture], [sample] = inputs, samples
+            assert max(picture.shape) == side and sample.img_shape == picture.shape[1:]
+            assert (sample.flip, sample.flip_direction) == (
+                (True, "horizontal") if flip else (False, None)
+            )
+            assert sample.ori_shape == expected.ori_shape
+            assert torch.equal(sample.gt_sem_seg.data, expected.gt_sem_seg.data)
+            if side == 128:
+                assert torch.equal(picture.flip(-1) if flip else picture, straight)
 
 
 def test_small_pictures_are_padded_with_ignored_pixels() -> None:

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from vicregl_bench.engine.settings import parse_overrides
+from vicregl_bench.engine.settings import build_settings, flatten, parse_overrides
 from vicregl_bench.errors import ConfigError
-from vicregl_bench.tasks.protocol import load_task, protocol_info, task_names
+from vicregl_bench.tasks.protocol import Settings, load_task, protocol_info, task_names
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -35,9 +35,16 @@ KINDS = {  # what of a protocol may be another: family and, where it counts, arc
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
+def _is_for(name: str, family: str) -> bool:
+    only = protocol_info(name).only
+    return only is None or family in only
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [(name, kind) for name in task_names() for kind in KINDS if _is_for(name, KINDS[kind][0])],
+)
 @pytest.mark.parametrize("profile", ["paper", "ci"])
-@pytest.mark.parametrize("name", task_names())
 def test_no_number_changes_without_a_new_version(name: str, profile: str, kind: str) -> None:
     """The golden file holds every setting; a change of one needs a new version and a new file."""
     family, arch = KINDS[kind]
@@ -87,8 +94,121 @@ def test_ade20k_is_the_papers_text() -> None:
     assert (xlarge.sweep.lrs, xlarge.schedule.iters) == ((8e-5,), 160000)
 
 
-@pytest.mark.parametrize("name", task_names())
+FINE_TUNED = ["voc_linear_ft", "cityscapes_linear_ft", "ade20k_linear_ft"]
+FCN = ["voc_fcn", "voc_fcn_ft"]
+
+
+@pytest.mark.parametrize(
+    ("name", "tables"),
+    [
+        ("voc_linear_ft", ("1", "2")),
+        ("cityscapes_linear_ft", ()),  # only VOC has a fine-tuned column
+        ("ade20k_linear_ft", ()),
+        ("voc_fcn", ("8",)),
+        ("voc_fcn_ft", ("8",)),
+    ],
+)
+def test_tables_of_the_paper(name: str, tables: tuple[str, ...]) -> None:
+    assert protocol_info(name).tables == tables
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "frozen"),
+    [
+        ("voc_linear", "segmentation_linear_frozen", True),
+        ("voc_linear_ft", "segmentation_linear_finetuned", False),
+        ("cityscapes_linear_ft", "segmentation_linear_finetuned", False),
+        ("ade20k_linear_ft", "segmentation_linear_finetuned", False),
+        ("voc_fcn", "segmentation_fcn_frozen", True),
+        ("voc_fcn_ft", "segmentation_fcn_finetuned", False),
+    ],
+)
+def test_kinds(name: str, kind: str, frozen: bool) -> None:
+    info = protocol_info(name)
+    assert (info.kind, info.frozen, info.version) == (kind, frozen, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "iters", "batch", "resize"),
+    [
+        ("voc_linear_ft", 40000, 16, (2048, 512)),
+        ("cityscapes_linear_ft", 40000, 8, (2048, 1024)),
+        ("ade20k_linear_ft", 160000, 16, (2048, 512)),
+    ],
+)
 @pytest.mark.parametrize("family", ["resnet", "convnext", "vit", "swin"])
+def test_linear_fine_tuned_is_the_papers_text(
+    name: str, iters: int, batch: int, resize: tuple[int, int], family: str
+) -> None:
+    s = load_task(name, family=family).settings
+    assert (s.schedule.iters, s.schedule.batch_size) == (iters, batch)
+    assert (s.data.crop, s.data.resize) == ((512, 512), resize)
+    assert s.head and (s.head.batch_norm, s.head.dropout, s.head.init_std) == (False, 0.0, 0.01)
+    assert s.fcn is None and s.test is None and s.schedule.accumulate is None
+    optimizer, poly, warmup = s.schedule.optimizer, s.schedule.poly, s.schedule.warmup
+    if family == "resnet":
+        assert s.sweep.lrs == (0.1, 0.05, 0.03, 0.02, 0.01)  # "frozen or fine-tuned"
+        assert s.backbone.output_stride == 16
+        assert (optimizer.type, optimizer.momentum, optimizer.weight_decay) == ("SGD", 0.9, 5e-4)
+        assert (poly.power, poly.eta_min, warmup, s.slide) == (0.9, 1e-4, None, None)
+    else:
+        assert s.sweep.lrs == (1e-4, 8e-5, 3e-5, 1e-5, 8e-6, 3e-6, 1e-6)
+        assert s.backbone.output_stride is None
+        assert (optimizer.type, optimizer.betas) == ("AdamW", (0.9, 0.999))
+        assert (optimizer.weight_decay, poly.power, poly.eta_min) == (0.05, 1.0, 0.0)
+        assert warmup and (warmup.iters, warmup.start_factor) == (1500, 1e-6)
+        assert s.slide and (s.slide.crop, s.slide.stride) == (512, 341)
+
+
+@pytest.mark.parametrize("family", ["resnet", "convnext", "vit", "swin"])
+@pytest.mark.parametrize("name", FINE_TUNED)
+def test_fine_tuned_is_frozen_but_for_the_grid(name: str, family: str) -> None:
+    fine_tuned = load_task(name, family=family).settings
+    frozen = load_task(name.removesuffix("_ft"), family=family).settings
+    same_grid = fine_tuned.sweep.model_copy(update={"lrs": frozen.sweep.lrs})
+    assert fine_tuned.model_copy(update={"sweep": same_grid}) == frozen
+
+
+@pytest.mark.parametrize("name", FCN)
+def test_fcn_is_mmsegmentations_and_densecls(name: str) -> None:
+    s = load_task(name).settings
+    assert (s.data.dataset, s.data.variant, s.data.crop) == ("voc", "voc12aug", (512, 512))
+    assert (s.schedule.iters, s.schedule.batch_size) == (20000, 16)
+    optimizer, poly = s.schedule.optimizer, s.schedule.poly
+    assert (optimizer.type, optimizer.momentum, optimizer.weight_decay) == ("SGD", 0.9, 5e-4)
+    assert (poly.power, poly.eta_min, s.schedule.warmup) == (0.9, 1e-4, None)
+    assert s.backbone.output_stride == 8
+    assert s.head is None and s.slide is None  # tested on whole pictures
+    fcn = s.fcn
+    assert fcn and (fcn.channels, fcn.num_convs, fcn.concat_input) == (512, 2, True)
+    assert fcn.dropout == 0.1
+    auxiliary = fcn.auxiliary
+    assert (auxiliary.channels, auxiliary.num_convs, auxiliary.concat_input) == (256, 1, False)
+    assert (auxiliary.dropout, auxiliary.loss_weight) == (0.1, 0.4)
+    assert s.sweep.lrs == (0.1, 0.05, 0.03, 0.01, 0.005)  # ours
+
+
+@pytest.mark.parametrize("profile", ["paper", "ci"])
+def test_fcn_frozen_and_fine_tuned_have_the_same_numbers(profile: str) -> None:
+    assert load_task("voc_fcn", profile).settings == load_task("voc_fcn_ft", profile).settings
+
+
+@pytest.mark.parametrize("family", ["convnext", "vit", "swin"])
+@pytest.mark.parametrize("name", FCN)
+def test_fcn_is_for_resnets_only(name: str, family: str) -> None:
+    with pytest.raises(ConfigError, match=f"{name} is for resnet backbones, not {family}"):
+        load_task(name, family=family)
+
+
+@pytest.mark.parametrize(
+    ("name", "family"),
+    [
+        (name, family)
+        for name in task_names()
+        for family in ["resnet", "convnext", "vit", "swin"]
+        if _is_for(name, family)
+    ],
+)
 def test_what_all_segmentation_tasks_share(name: str, family: str) -> None:
     s = load_task(name, family=family).settings
     assert (s.data.cat_max_ratio, s.data.ratio_range, s.data.flip) == (0.75, (0.5, 2.0), 0.5)
@@ -105,6 +225,113 @@ def test_ci_profile_is_part_of_the_protocol(name: str) -> None:
     assert s.data.resize == s.data.test_resize == (1024, 256)
     assert (s.schedule.iters, s.schedule.batch_size) == (60, 8)
     assert task.deviations == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "family", "lrs"),
+    [
+        ("voc_linear_ft", "resnet", (0.05, 0.01)),
+        ("voc_linear_ft", "convnext", (1e-4, 1e-5)),
+        ("cityscapes_linear_ft", "vit", (1e-4, 1e-5)),
+        ("ade20k_linear_ft", "swin", (1e-4, 1e-5)),
+        ("voc_fcn", "resnet", (0.05, 0.01)),
+        ("voc_fcn_ft", "resnet", (0.05, 0.01)),
+    ],
+)
+def test_ci_profile_of_dear_tasks_has_two_rates_and_one_seed(
+    name: str, family: str, lrs: tuple[float, ...]
+) -> None:
+    task = load_task(name, "ci", family=family)
+    s = task.settings
+    assert (s.sweep.lrs, s.sweep.seeds) == (lrs, 1)
+    assert (s.schedule.iters, s.schedule.batch_size) == (60, 8)
+    size = (512, 256) if s.data.dataset == "cityscapes" else (1024, 256)
+    assert (s.data.crop, s.data.resize, s.data.test_resize) == ((256, 256), size, size)
+    if family != "resnet":
+        assert s.schedule.warmup and s.schedule.warmup.iters == 2
+        assert s.slide and (s.slide.crop, s.slide.stride) == (256, 171)
+    assert task.deviations == ()
+
+
+SCALES = [0.5, 0.75, 1.0, 1.25, 1.5, 1.75]
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "deviations", "dumped"),
+    [
+        (
+            "voc_linear",
+            {"test.flip": True},
+            ["test.flip: true instead of null"],
+            {"test": {"flip": True}},
+        ),
+        (
+            "voc_fcn",
+            {"test.scales": SCALES},
+            [f"test.scales: {SCALES} instead of null"],
+            {"test": {"scales": SCALES}},
+        ),
+        (
+            "voc_fcn_ft",
+            {"test.flip": True, "test.scales": SCALES},
+            ["test.flip: true instead of null", f"test.scales: {SCALES} instead of null"],
+            {"test": {"flip": True, "scales": SCALES}},
+        ),
+        (
+            "voc_linear_ft",
+            {"schedule.accumulate": 4},
+            ["schedule.accumulate: 4 instead of null"],
+            {"schedule": {"accumulate": 4}},
+        ),
+        # what says no more than the protocol does is none
+        ("voc_linear", {"test.flip": False, "test.scales": [1.0]}, [], {}),
+        ("voc_linear", {"schedule.accumulate": 1}, [], {}),
+        ("voc_linear_ft", {"schedule.accumulate": 1}, [], {}),
+    ],
+)
+def test_optional_settings_are_deviations(
+    name: str,
+    overrides: dict[str, object],
+    deviations: list[str],
+    dumped: dict[str, dict[str, object]],
+) -> None:
+    plain = load_task(name, "ci").settings.dump()
+    assert "test" not in plain and "accumulate" not in plain["schedule"]
+    task = load_task(name, "ci", overrides)
+    assert [str(d) for d in task.deviations] == deviations
+    merged = {key: plain.get(key, {}) | dumped.get(key, {}) for key in [*plain, *dumped]}
+    assert task.settings.dump() == merged
+    assert build_settings(Settings, flatten(merged)) == task.settings  # and back
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "message"),
+    [
+        ("voc_linear_ft", {"schedule.accumulate": 3}, "a batch of 8 is not 3 equal parts"),
+        ("voc_linear_ft", {"schedule.accumulate": 0}, "schedule.accumulate = 0 is impossible"),
+        ("voc_linear", {"schedule.accumulate": 4}, "schedule.accumulate is for fine-tuning"),
+        ("voc_fcn", {"schedule.accumulate": 4}, "schedule.accumulate is for fine-tuning"),
+        ("voc_linear", {"test.scales": []}, "test.scales"),
+        ("voc_linear", {"test.scales": [0.0]}, "test.scales"),
+        ("voc_linear", {"test.flips": True}, "near it: test.flip"),
+        ("voc_fcn", {"head.dropout": 0.1}, "no setting 'head.dropout'"),
+        ("voc_linear_ft", {"fcn.channels": 64}, "no setting 'fcn.channels'"),
+        ("voc_fcn", {"fcn.auxiliary.loss_weight": 0}, "fcn.auxiliary.loss_weight"),
+    ],
+)
+def test_impossible_optional_settings(
+    name: str, overrides: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_task(name, "ci", overrides)
+
+
+def test_a_protocol_has_one_kind_of_head() -> None:
+    linear, fcn = (flatten(load_task(name).settings.dump()) for name in ("voc_linear", "voc_fcn"))
+    neither = {key: value for key, value in linear.items() if not key.startswith("head.")}
+    for impossible in (neither, linear | fcn):
+        with pytest.raises(ConfigError, match="either a linear head or FCN's"):
+            build_settings(Settings, impossible)
 
 
 def test_overrides_are_deviations_and_only_where_they_change_something() -> None:

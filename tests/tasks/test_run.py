@@ -11,13 +11,14 @@ import pytest
 from PIL import Image
 
 from tests.reporter import Silent
+from tests.tasks.stopping import stop_after
 from vicregl_bench.backbones.source import read_backbone
-from vicregl_bench.engine import stop as engine
 from vicregl_bench.errors import DataError, RunInterruptedError
 from vicregl_bench.records import read_record
+from vicregl_bench.records.predictions import load_predictions
 from vicregl_bench.tasks.protocol import load_task
 from vicregl_bench.tasks.request import RunRequest
-from vicregl_bench.tasks.segmentation.run import RunOutcome, run_linear_segmentation
+from vicregl_bench.tasks.segmentation.run import RunOutcome, run_segmentation
 
 SMALL = {
     "data.crop": [64, 64],
@@ -44,7 +45,7 @@ def request(root: Path, out: Path, task: str = "voc_linear", **changes: Any) -> 
 
 
 def run(*args: Any, reporter: Any = None, **kwargs: Any) -> RunOutcome:
-    return run_linear_segmentation(request(*args, **kwargs), reporter or Silent())
+    return run_segmentation(request(*args, **kwargs), reporter or Silent())
 
 
 def scores(outcome: RunOutcome) -> list[Any]:
@@ -73,9 +74,10 @@ def test_a_run_leaves_a_whole_record(task: str, tiny_voc: Path, tmp_path: Path) 
         assert best.miou_mean >= np.mean([r.miou for r in record.results if r.lr == lr]) - 1e-3
     assert best.interval[0] <= best.miou_mean <= best.interval[1]
     assert record.cost.pictures_per_second and record.cost.peak_memory_mib > 100
-    assert len(outcome.predictions) == 2
-    labels = outcome.predictions[0].labels
-    assert labels.shape == (120, 160)
+    kept = load_predictions(tmp_path / str(record.predictions_file))
+    assert len(kept) == 2
+    assert kept[0].labels.shape == kept[0].truth.shape == (120, 160)
+    assert (tiny_voc / kept[0].image).is_file()
     with np.load(tmp_path / str(record.pictures_file)) as areas:
         assert areas["intersect"].shape == (6, 4, 21)
         miou = np.nanmean(
@@ -131,29 +133,10 @@ def test_the_same_again_is_skipped_and_force_repeats_it(tiny_voc: Path, tmp_path
 def test_whatever_changes_the_result_changes_the_key(
     change: dict[str, Any], tiny_voc: Path, tmp_path: Path
 ) -> None:
-    from vicregl_bench.tasks.segmentation.run import _plan
+    from vicregl_bench.tasks.segmentation.plan import make_plan
 
-    assert (
-        _plan(request(tiny_voc, tmp_path)).key != _plan(request(tiny_voc, tmp_path, **change)).key
-    )
-
-
-def stop_after(monkeypatch: pytest.MonkeyPatch, stage: str, step: int) -> Silent:
-    """A reporter that asks every running task to stop, as Ctrl-C does, after a step of a stage."""
-    flags: list[engine.StopFlag] = []
-    original = engine.StopFlag.__init__
-
-    def remember(self: engine.StopFlag) -> None:
-        original(self)
-        flags.append(self)
-
-    monkeypatch.setattr(engine.StopFlag, "__init__", remember)
-
-    def on_step(name: str, done: int) -> None:
-        if name == stage and done == step:
-            flags[-1].requested = True
-
-    return Silent(on_step)
+    one, other = request(tiny_voc, tmp_path), request(tiny_voc, tmp_path, **change)
+    assert make_plan(one).key != make_plan(other).key
 
 
 @pytest.mark.parametrize(("stage", "step", "done"), [("training", 5, 5), ("validating", 2, 12)])
@@ -275,11 +258,8 @@ def test_the_protocol_is_what_runs() -> None:
     from vicregl_bench.backbones.zoo import find_architecture
     from vicregl_bench.data.voc import MASKS as VOC_MASKS
     from vicregl_bench.tasks.segmentation.dataset import test_pipeline, train_pipeline
-    from vicregl_bench.tasks.segmentation.run import (
-        build_optimizer,
-        build_sweep,
-        learning_rate_schedule,
-    )
+    from vicregl_bench.tasks.segmentation.frozen import build_optimizer, build_sweep
+    from vicregl_bench.tasks.segmentation.training import learning_rate_schedule
 
     task = load_task("voc_linear_released", "paper", {"sweep.lrs": [0.1, 0.01]})
     sweep = build_sweep(task, find_architecture("resnet50"))

@@ -1,5 +1,6 @@
 """One head of ours against mmsegmentation's own EncoderDecoder with an FCNHead without layers."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,8 +8,9 @@ import torch
 from mmengine.config import ConfigDict
 from mmengine.optim import OptimWrapper
 from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
 from mmengine.structures import PixelData
-from mmseg.models import EncoderDecoder
+from mmseg.models import EncoderDecoder, SegTTAModel
 from mmseg.structures import SegDataSample
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -16,9 +18,10 @@ from vicregl_bench.backbones.frozen import FrozenTrunk
 from vicregl_bench.backbones.openmmlab import BenchBackbone  # noqa: F401  registered for mmseg
 from vicregl_bench.backbones.resnet import build_resnet, random_resnet_state, resnet_options
 from vicregl_bench.backbones.source import read_backbone
+from vicregl_bench.data import read_voc_segmentation
 from vicregl_bench.heads.linear_sweep import HeadSpec, LinearSweep
-from vicregl_bench.tasks.protocol import SlideSection
-from vicregl_bench.tasks.segmentation import segmentor
+from vicregl_bench.tasks.protocol import SlideSection, TestSection, load_task
+from vicregl_bench.tasks.segmentation import dataset, segmentor
 from vicregl_bench.tasks.segmentation.segmentor import FrozenSweepSegmentor, windows
 
 SIZE, CLASSES, WIDTH = 96, 21, 512
@@ -104,12 +107,17 @@ def ours(
     return model, OptimWrapper(optimizer)
 
 
+def linear_heads(model: FrozenSweepSegmentor) -> LinearSweep:
+    assert isinstance(model.sweep, LinearSweep)
+    return model.sweep
+
+
 def test_twenty_iterations_equal_mmsegmentation() -> None:
     theirs, their_wrapper = peer()
     mine, my_wrapper = ours([HeadSpec(0.01, 3), HeadSpec(0.1, 0)])
     head = theirs.decode_head.conv_seg
     with torch.no_grad():
-        head.weight.copy_(mine.sweep.weights[1][:, :, None, None])
+        head.weight.copy_(linear_heads(mine).weights[1][:, :, None, None])
         head.bias.zero_()
     begun = head.weight.detach().clone()
     for step in range(20):
@@ -121,8 +129,8 @@ def test_twenty_iterations_equal_mmsegmentation() -> None:
         my_wrapper.zero_grad()
         assert float(losses[1]) == pytest.approx(float(their_log["loss"].detach()), rel=1e-5)
     for one, other in (
-        (mine.sweep.weights[1], head.weight[:, :, 0, 0]),
-        (mine.sweep.biases[1], head.bias),
+        (linear_heads(mine).weights[1], head.weight[:, :, 0, 0]),
+        (linear_heads(mine).biases[1], head.bias),
     ):
         # two ways of summing in float32, twenty iterations on
         assert float(((one - other).norm() / other.norm()).detach()) < 2e-5
@@ -143,7 +151,9 @@ def test_predictions_equal_mmsegmentation(
     theirs.eval()
     for k in range(2):
         with torch.no_grad():
-            theirs.decode_head.conv_seg.weight.copy_(mine.sweep.weights[k][:, :, None, None])
+            theirs.decode_head.conv_seg.weight.copy_(
+                linear_heads(mine).weights[k][:, :, None, None]
+            )
             theirs.decode_head.conv_seg.bias.zero_()
             torch.manual_seed(0)
             expected = theirs.test_step(test_picture(original))[0].pred_sem_seg.data[0]
@@ -153,6 +163,44 @@ def test_predictions_equal_mmsegmentation(
         # a pixel on the border of two classes may fall to either side by rounding
         assert float((labels[k] == expected).float().mean()) > 0.999
     assert not torch.equal(labels[0], labels[1])
+
+
+@pytest.mark.parametrize("slide", [None, SlideSection(crop=48, stride=32)])
+def test_mean_over_views_equals_mmsegmentation(slide: SlideSection | None, tiny_voc: Path) -> None:
+    theirs, _ = peer()
+    if slide is not None:
+        sizes = {"crop_size": (slide.crop,) * 2, "stride": (slide.stride,) * 2}
+        theirs.test_cfg = ConfigDict(mode="slide", **sizes)
+    mine, _ = ours([HeadSpec(0.1, 0), HeadSpec(0.1, 1)], slide)
+    of_views = SegTTAModel(module=theirs).eval()
+    mine.eval()
+    voc = read_voc_segmentation(tiny_voc)
+    data = load_task("voc_linear", "ci", {"data.test_resize": [96, 80]}).settings.data
+    test = TestSection(flip=True, scales=(0.5, 1.0))
+    plain, views = (
+        Runner.build_dataloader(
+            dataset.test_loader(voc, voc.val[:2], data, workers=0, test=given), seed=0
+        )
+        for given in (None, test)
+    )
+    for one, several in zip(plain, views, strict=True):
+        with torch.no_grad():
+            sample = mine.val_step(several)[0]
+            labels = sample.pred_sem_seg.data
+            unaugmented = mine.test_step(one)[0]
+        for key in ("img_path", "ori_shape"):
+            assert getattr(sample, key) == getattr(unaugmented, key)
+        assert torch.equal(sample.gt_sem_seg.data, unaugmented.gt_sem_seg.data)
+        for k in range(2):
+            with torch.no_grad():
+                theirs.decode_head.conv_seg.weight.copy_(
+                    linear_heads(mine).weights[k][:, :, None, None]
+                )
+                theirs.decode_head.conv_seg.bias.zero_()
+                expected = of_views.test_step(several)[0].pred_sem_seg.data[0]
+            # a pixel on the border of two classes may fall to either side by rounding
+            assert float((labels[k] == expected).float().mean()) > 0.999
+            assert float((unaugmented.pred_sem_seg.data[k] == expected).float().mean()) < 0.99
 
 
 def test_four_maps_equal_mmsegmentations_concatenation() -> None:
@@ -238,22 +286,32 @@ class LargestTensor(TorchDispatchMode):
         return made
 
 
+@pytest.mark.parametrize("views", [1, 2])
 @pytest.mark.parametrize("slide", [None, SlideSection(crop=64, stride=43)])
 def test_150_classes_are_labelled_a_few_at_a_time(
-    slide: SlideSection | None, monkeypatch: pytest.MonkeyPatch
+    slide: SlideSection | None, views: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No tensor of a picture's size holds more than the budget, and the labels are the same."""
+    torch.manual_seed(0)
     backbone = build_resnet("resnet18x0.25", 32)
-    heads = [HeadSpec(0.1, seed) for seed in range(15)]
+    count = 15 if views == 1 else 3
+    heads = [HeadSpec(0.1, seed) for seed in range(count)]
     model = FrozenSweepSegmentor(
         FrozenTrunk(backbone), LinearSweep(128, 150, heads), PREPROCESSOR, slide=slide
     ).eval()
     picture = test_picture((180, 260))
+    if views > 1:
+        several = [picture, test_picture((180, 260))]
+        picture = {key: [view[key] for view in several] for key in picture}
     at_once = model.test_step(picture)[0].pred_sem_seg.data
     budget = 1 << 21  # of all heads and classes together it would be 421 MB, of one head 28 MB
     monkeypatch.setattr(segmentor, "_BUDGET_BYTES", budget)
     with LargestTensor() as largest:
         labels = model.test_step(picture)[0].pred_sem_seg.data
     assert largest.bytes <= budget
-    assert labels.shape == (15, 180, 260) and int(labels.max()) > 127
-    assert torch.equal(labels, at_once)
+    assert labels.shape == (count, 180, 260)
+    assert int(labels.max()) > (127 if views == 1 else 63)  # 11 classes fit the budget
+    if views == 1:
+        assert torch.equal(labels, at_once)
+    else:  # probabilities are normalised in another order
+        assert float((labels == at_once).float().mean()) > 0.999

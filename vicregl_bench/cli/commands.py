@@ -1,4 +1,4 @@
-"""The commands that report: ls, show, table."""
+"""The commands that report: ls, table, and `show` of its own module."""
 
 from dataclasses import asdict
 from enum import StrEnum
@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from vicregl_bench.cli.output import print_json, print_record, print_rows, print_text
+from vicregl_bench.cli.output import print_json, print_rows, print_text
+from vicregl_bench.cli.show_command import show
 
 _RECORDS = Path("runs")
 Json = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
@@ -176,19 +177,6 @@ def ls_records(records: Records = _RECORDS, as_json: Json = False) -> None:
             for record in found
         ],
     )
-
-
-def show(
-    record: Annotated[Path, typer.Argument(help="File of a record.")], as_json: Json = False
-) -> None:
-    """Show a record: what was run, the learning-rate curve, the best."""
-    from vicregl_bench.records import read_record
-
-    found = read_record(record)
-    if as_json:
-        print_json(found.model_dump(mode="json"))
-    else:
-        print_record(found)
 
 
 def table(

@@ -3,6 +3,7 @@
 import contextlib
 import shlex
 import sys
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +12,7 @@ import typer
 
 from vicregl_bench.cli.quiet import import_engine
 from vicregl_bench.cli.reporter import StderrReporter
+from vicregl_bench.cli.show_command import PictureRequest, draw_pictures, picture_names
 from vicregl_bench.errors import EXIT_CHECK_FAILED, ConfigError
 
 if TYPE_CHECKING:
@@ -70,29 +72,34 @@ def run(
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     precision: Annotated[
-        _Precision | None, typer.Option(help="Of the frozen trunk; default fp32 on CPU.")
+        _Precision | None,
+        typer.Option(
+            help="Of the frozen trunk (default bf16 on CUDA), or autocast in fine-tuning."
+        ),
     ] = None,
     workers: Annotated[int | None, typer.Option(min=0, help="Data loading processes.")] = None,
     out: Annotated[Path, typer.Option(help="Folder of records.")] = _OUT,
     pictures: Annotated[
-        int, typer.Option(min=0, help="Draw this many val pictures and the curve.")
-    ] = 0,
+        str | None,
+        typer.Option(help="Draw so many val pictures, or those of the names A,B, and the curve."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Run again what is there.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The record on stdout.")] = False,
 ) -> None:
     """Judge a backbone by a task; leaves one record in the folder of records."""
     from vicregl_bench.cli.output import print_json, print_record
     from vicregl_bench.engine.settings import parse_overrides
-    from vicregl_bench.tasks.protocol import load_task
+    from vicregl_bench.tasks.protocol import load_task, require_possible
 
+    wanted = _chosen_pictures(pictures)
     overrides = parse_overrides(settings or []) | _sweep_overrides(lrs, seeds)
-    load_task(task, profile.value, overrides)  # what is wrong whatever the backbone, at once
+    require_possible(task, profile.value, overrides)
     with StderrReporter() as reporter, contextlib.redirect_stdout(sys.stderr):
         # imported late: torch and mmseg take seconds, a wrong option should not
         import_engine()
         from vicregl_bench.backbones.source import read_backbone
         from vicregl_bench.tasks.request import RunRequest
-        from vicregl_bench.tasks.segmentation.run import run_linear_segmentation
+        from vicregl_bench.tasks.segmentation.run import run_segmentation
 
         source = read_backbone(
             ckpt, arch=arch, method=method, prefix=prefix, trust_pickle=trust_pickle
@@ -117,15 +124,18 @@ def run(
             precision=precision.value if precision else None,
             device=device,
             workers=workers,
-            pictures=pictures,
             force=force,
             command=shlex.join(["vicregl-bench", *sys.argv[1:]]),
         )
-        outcome = run_linear_segmentation(request, reporter)
+        if wanted is not None:
+            request = replace(request, pictures=wanted)
+        outcome = run_segmentation(request, reporter)
         if outcome.skipped:
             reporter.warn(f"this run is there already: {outcome.path} (--force runs it again)")
-        elif pictures and outcome.predictions:
-            _draw(outcome, reporter)
+            if wanted:
+                reporter.warn(f"draw what it kept: vicregl-bench show {outcome.path} --pictures")
+        elif wanted and outcome.record.best is not None:
+            _draw(outcome, data_root, reporter)
     if as_json:
         print_json(outcome.record.model_dump(mode="json"))
     else:
@@ -136,16 +146,24 @@ def run(
         raise typer.Exit(EXIT_CHECK_FAILED)
 
 
-def _draw(outcome: "RunOutcome", reporter: StderrReporter) -> None:
-    from vicregl_bench.tables.pictures import draw_curve, draw_predictions
+def _chosen_pictures(text: str | None) -> int | tuple[str, ...] | None:
+    """What --pictures says: how many, or which. A number that begins with 0 is a name."""
+    if text is None:
+        return None
+    number = text.strip()
+    if number == "0" or (number.isdecimal() and not number.startswith("0")):
+        return int(number)
+    if number.startswith("-"):
+        raise ConfigError(f"--pictures takes a number or names of pictures, not {text!r}")
+    return picture_names(text, "--pictures")
 
-    curve = outcome.path.with_suffix(".curve.png")
-    predictions = outcome.path.with_suffix(".predictions.png")
-    draw_curve(outcome.record, curve)
-    dataset = outcome.dataset
-    rows = [(p.pair.image, dataset.read_labels(p.pair), p.labels) for p in outcome.predictions]
-    draw_predictions(rows, dataset.colour_map(), predictions)
-    reporter.console.print(f"pictures: {predictions}, {curve}", soft_wrap=True)
+
+def _draw(outcome: "RunOutcome", data_root: Path, reporter: StderrReporter) -> None:
+    path = outcome.path
+    request = PictureRequest(outcome.record, path, out=path.parent, data_root=data_root)
+    drawn = draw_pictures(request, reporter.warn)
+    names = ", ".join(str(one) for one in drawn)
+    reporter.console.print(f"pictures: {names}", markup=False, soft_wrap=True)
 
 
 def register(app: typer.Typer) -> None:

@@ -6,7 +6,7 @@ labelled pictures, `generate` writes them in a real layout and `made_folder` gua
 neither torch nor mmengine.
 """
 
-from vicregl_bench.data.catalog import SEGMENTATION_SETS, read_segmentation
+from vicregl_bench.data.catalog import SEGMENTATION_SETS, class_colours, read_segmentation
 from vicregl_bench.data.check import CheckReport, Problem, check_segmentation, require_sound
 from vicregl_bench.data.fingerprint import Fingerprint, fingerprint, stat_key
 from vicregl_bench.data.generate import make_ade20k, make_cityscapes, make_voc
@@ -31,6 +31,7 @@ __all__ = [
     "Problem",
     "SegmentationData",
     "check_segmentation",
+    "class_colours",
     "fingerprint",
     "make_ade20k",
     "make_cityscapes",

@@ -55,6 +55,14 @@ ff007a fff500 0abed4 d6ff00 00ccff 1400ff ffff00 0099ff 0029ff 00ffcc 2900ff 29f
 4700ff 7a00ff 00ffb8 005cff b8ff00 0085ff ffd600 19c2c2 66ff00 5c00ff
 """
 
+
+def _colour(text: str) -> Colour:
+    red, green, blue = bytes.fromhex(text)
+    return red, green, blue
+
+
+ADE20K_PALETTE = tuple(_colour(text) for text in _COLOURS.split())
+
 MASKS = MaskValues(
     kind="0 for other, then 150 classes",
     labels={0: IGNORE, **{value: value - 1 for value in range(1, 151)}},
@@ -88,7 +96,7 @@ def read_ade20k(data_root: str | Path, *, variant: str = "challenge2016") -> Seg
         variant=variant,
         root=root,
         classes=ADE20K_CLASSES,
-        palette=tuple(_colour(text) for text in _COLOURS.split()),
+        palette=ADE20K_PALETTE,
         masks=MASKS,
         train=train,
         val=val,
@@ -104,8 +112,3 @@ def _pairs(root: Path, folder: str) -> tuple[Pair, ...]:
             f"{root / 'images' / folder} holds no .jpg pictures: unpack ADEChallengeData2016.zip"
         )
     return tuple(Pair(path.stem, path, masks / f"{path.stem}.png") for path in pictures)
-
-
-def _colour(text: str) -> Colour:
-    red, green, blue = bytes.fromhex(text)
-    return red, green, blue

@@ -3,9 +3,13 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from vicregl_bench.data.ade20k import read_ade20k
-from vicregl_bench.data.cityscapes import read_cityscapes
-from vicregl_bench.data.segmentation import SegmentationData
+import numpy as np
+import numpy.typing as npt
+
+from vicregl_bench.data import voc
+from vicregl_bench.data.ade20k import ADE20K_PALETTE, read_ade20k
+from vicregl_bench.data.cityscapes import CITYSCAPES_PALETTE, read_cityscapes
+from vicregl_bench.data.segmentation import SegmentationData, colours_by_label
 from vicregl_bench.data.voc import read_voc_segmentation
 from vicregl_bench.errors import ConfigError
 
@@ -15,6 +19,22 @@ _READERS: dict[str, Callable[..., SegmentationData]] = {
     "ade20k": read_ade20k,
 }
 SEGMENTATION_SETS = tuple(_READERS)
+
+
+def class_colours(dataset: str) -> npt.NDArray[np.uint8]:
+    """(256, 3) colours by label of a data set, without its files; black and pale for ignored.
+
+    Raises:
+        ConfigError: no such data set.
+    """
+    palettes = {
+        "voc": voc.class_colours,
+        "cityscapes": lambda: CITYSCAPES_PALETTE,
+        "ade20k": lambda: ADE20K_PALETTE,
+    }
+    if dataset not in palettes:
+        raise ConfigError(f"no data set {dataset!r}: use {', '.join(SEGMENTATION_SETS)}")
+    return colours_by_label(palettes[dataset]())
 
 
 def read_segmentation(

@@ -55,6 +55,7 @@ _TABLE = (
     _Class("bicycle", 33, (119, 11, 32)),
 )
 CITYSCAPES_CLASSES = tuple(item.name for item in _TABLE)
+CITYSCAPES_PALETTE = tuple(item.colour for item in _TABLE)
 # The 34 ids of labels.py; the void ones and those rarely seen (parking, bridge, ...) are ignored.
 # License plates (id -1) are never drawn.
 TRAIN_IDS: dict[int, int] = {
@@ -108,7 +109,7 @@ def read_cityscapes(data_root: str | Path, *, variant: str = "fine") -> Segmenta
         variant=variant,
         root=root,
         classes=CITYSCAPES_CLASSES,
-        palette=tuple(item.colour for item in _TABLE),
+        palette=CITYSCAPES_PALETTE,
         masks=masks,
         train=train,
         val=val,

@@ -101,10 +101,15 @@ class SegmentationData:
 
     def colour_map(self) -> npt.NDArray[np.uint8]:
         """(256, 3) colours by label: the classes', VOC's pale yellow for ignored, else black."""
-        colours = np.zeros((256, 3), dtype=np.uint8)
-        colours[: len(self.palette)] = self.palette
-        colours[self.ignore] = IGNORE_COLOUR
-        return colours
+        return colours_by_label(self.palette, self.ignore)
+
+
+def colours_by_label(palette: Sequence[Colour], ignore: int = IGNORE) -> npt.NDArray[np.uint8]:
+    """(256, 3) colours: the classes' own, VOC's pale yellow for ignored, else black."""
+    colours = np.zeros((256, 3), dtype=np.uint8)
+    colours[: len(palette)] = palette
+    colours[ignore] = IGNORE_COLOUR
+    return colours
 
 
 def split_holdout(

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from vicregl_bench.data.segmentation import (
     IGNORE,
+    Colour,
     MaskValues,
     Pair,
     SegmentationData,
@@ -77,6 +78,11 @@ def palette() -> npt.NDArray[np.uint8]:
     return colours
 
 
+def class_colours() -> tuple[Colour, ...]:
+    """The palette's colours of the classes."""
+    return tuple((int(r), int(g), int(b)) for r, g, b in palette()[: len(CLASSES)])
+
+
 def read_voc_segmentation(data_root: str | Path, *, variant: str = "voc12aug") -> SegmentationData:
     """Read the lists of a VOC2012 segmentation set.
 
@@ -129,7 +135,7 @@ def read_voc_segmentation(data_root: str | Path, *, variant: str = "voc12aug") -
         variant=found,
         root=root,
         classes=CLASSES,
-        palette=tuple((int(r), int(g), int(b)) for r, g, b in palette()[: len(CLASSES)]),
+        palette=class_colours(),
         masks=MASKS,
         train=train,
         val=_pairs(root, val_ids, "SegmentationClass"),

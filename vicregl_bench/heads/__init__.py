@@ -1,1 +1,1 @@
-"""Heads: many linear classifiers trained at once over one pass of a frozen backbone."""
+"""Heads: many classifiers of pixels trained at once over one pass of a frozen backbone."""

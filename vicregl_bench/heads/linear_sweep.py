@@ -1,11 +1,10 @@
 """K linear segmentation heads trained at once on one pass of a frozen backbone.
 
-Every head is one run of its own: own learning rate, initialisation, dropout stream and (in the
-optimiser) momentum. They share the features, the data order and, where there is a BatchNorm, its
-statistics, which depend on frozen features only. Source: VICRegL, appendix D.2 (1x1 linear head
-over a grid of learning rates, mean of three runs with random heads; of ConvNeXts and ViTs over the
-concatenation of four maps); the BatchNorm and dropout before the 1x1 are those of the released
-configs.
+Every head is one run of its own (see `sweep`). They share the features, the data order and, where
+there is a BatchNorm, its statistics, which depend on frozen features only. Source: VICRegL,
+appendix D.2 (1x1 linear head over a grid of learning rates, mean of three runs with random heads;
+of ConvNeXts and ViTs over the concatenation of four maps); the BatchNorm and dropout before the 1x1
+are those of the released configs.
 
 Maps of several sizes are never concatenated. A 1x1 convolution and bilinear upsampling commute, so
 each map meets its part of the weights at its own size, and what is upsampled to the size of the
@@ -16,24 +15,20 @@ moment are quadratic forms of the small maps.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vicregl_bench.heads.dense_cross_entropy import DenseCrossEntropy
 from vicregl_bench.heads.interpolation import resize_matrix
+from vicregl_bench.heads.sweep import (
+    DROPOUT,
+    INITIALISATION,
+    Features,
+    HeadSpec,
+    Sweep,
+    stream_generator,
+)
 
-_INITIALISATION, _DROPOUT = 1, 2
-
-Features = Tensor | Sequence[Tensor]
-
-
-@dataclass(frozen=True)
-class HeadSpec:
-    """One head of a sweep: its learning rate and the seed of its initialisation and dropout."""
-
-    lr: float
-    seed: int
+__all__ = ["HeadSpec", "LinearSweep"]
 
 
 @dataclass(frozen=True)
@@ -107,13 +102,7 @@ def _product(offset: Tensor, weight: Tensor, maps: Sequence[_Map], b: int) -> Te
     return logits
 
 
-def _generator(*entropy: int) -> torch.Generator:
-    """CPU generator seeded by several non-negative integers, independent for any two tuples."""
-    state = np.random.SeedSequence(entropy).generate_state(2, dtype=np.uint32)
-    return torch.Generator().manual_seed(int(state[0]) << 31 | int(state[1]) >> 1)
-
-
-class LinearSweep(nn.Module):
+class LinearSweep(Sweep):
     """K heads: [BatchNorm, Dropout2d,] 1x1 convolution, bilinear upsampling, cross-entropy.
 
     Gradients are written by hand (`accumulate_gradients`), so features made in inference mode will
@@ -133,8 +122,6 @@ class LinearSweep(nn.Module):
         dtype: of parameters and arithmetic; float64 for tests.
     """
 
-    iteration: Tensor
-    diverged_at: Tensor
     running_mean: Tensor
     running_var: Tensor
 
@@ -151,15 +138,13 @@ class LinearSweep(nn.Module):
         ignore_index: int = 255,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        super().__init__()
-        self.in_channels, self.num_classes = in_channels, num_classes
-        self.heads, self.run_seed = tuple(heads), run_seed
-        self.batch_norm, self.dropout, self.ignore_index = batch_norm, dropout, ignore_index
+        super().__init__(num_classes, heads, run_seed=run_seed, ignore_index=ignore_index)
+        self.in_channels, self.batch_norm, self.dropout = in_channels, batch_norm, dropout
         self.eps, self.momentum = 1e-5, 0.1
         self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
         self.gammas, self.betas = nn.ParameterList(), nn.ParameterList()
         for head in self.heads:
-            generator = _generator(run_seed, head.seed, _INITIALISATION)
+            generator = stream_generator(run_seed, head.seed, INITIALISATION)
             weight = torch.empty(num_classes, in_channels, dtype=torch.float32)
             weight.normal_(0.0, init_std, generator=generator)
             self.weights.append(nn.Parameter(weight.to(dtype)))
@@ -170,15 +155,6 @@ class LinearSweep(nn.Module):
         if batch_norm:
             self.register_buffer("running_mean", torch.zeros(in_channels, dtype=dtype))
             self.register_buffer("running_var", torch.ones(in_channels, dtype=dtype))
-        self.register_buffer("iteration", torch.zeros((), dtype=torch.long))
-        self.register_buffer("diverged_at", torch.full((len(self.heads),), -1, dtype=torch.long))
-        self._loss: DenseCrossEntropy | None = None
-
-    def param_groups(self) -> list[dict[str, object]]:
-        """One optimiser parameter group a head, with its learning rate, in the order of `heads`."""
-        return [
-            {"params": self.head_parameters(k), "lr": head.lr} for k, head in enumerate(self.heads)
-        ]
 
     def head_parameters(self, k: int) -> list[nn.Parameter]:
         """Parameters of head k: weight (C, D), bias (C,), and gamma and beta (D,) if normalised."""
@@ -193,7 +169,7 @@ class LinearSweep(nn.Module):
         drawn: dict[int, Tensor] = {}
         for head in heads:
             if head.seed not in drawn:
-                generator = _generator(self.run_seed, head.seed, _DROPOUT, int(self.iteration))
+                generator = stream_generator(self.run_seed, head.seed, DROPOUT, int(self.iteration))
                 uniform = torch.rand(batch, self.in_channels, generator=generator)
                 drawn[head.seed] = (uniform >= self.dropout).float().div_(1.0 - self.dropout)
         weight = self.weights[0]
@@ -210,22 +186,6 @@ class LinearSweep(nn.Module):
             replace(one, pixels=(one.pixels - mean).mul_(torch.rsqrt(var + self.eps)))
             for one, (mean, var) in zip(maps, moments, strict=True)
         ]
-
-    def _dense_loss(self, map_size: tuple[int, int], labels: Tensor) -> DenseCrossEntropy:
-        mask_size = (labels.shape[-2], labels.shape[-1])
-        if self._loss is None or (self._loss.map_size, self._loss.mask_size) != (
-            map_size,
-            mask_size,
-        ):
-            self._loss = DenseCrossEntropy(
-                map_size,
-                mask_size,
-                self.num_classes,
-                ignore_index=self.ignore_index,
-                dtype=self.weights[0].dtype,
-                device=self.weights[0].device,
-            )
-        return self._loss
 
     @torch.no_grad()
     def accumulate_gradients(self, features: Features, labels: Tensor) -> Tensor:
@@ -246,9 +206,9 @@ class LinearSweep(nn.Module):
         """
         given = (features,) if isinstance(features, Tensor) else tuple(features)
         batch, h, w = given[0].shape[0], *given[0].shape[-2:]
-        alive = (self.diverged_at < 0).nonzero().flatten().tolist()
+        alive = self._alive()
         heads, classes = len(alive), self.num_classes
-        loss_of = self._dense_loss((h, w), labels)
+        loss_of = self._loss_at((h, w), labels)
         maps = [_Map.of(one, (h, w)) for one in given]
         if self.batch_norm:
             maps = self._normalise(maps)
@@ -302,15 +262,6 @@ class LinearSweep(nn.Module):
         all_losses[alive] = losses
         self.iteration += 1
         return all_losses
-
-    @torch.no_grad()
-    def mark_not_finite(self, logits: Tensor) -> None:
-        """Mark the heads whose logits (K, ...) are not finite: their last step broke them.
-
-        In training the next iteration's loss shows it; after the last one there is none.
-        """
-        broken = ~torch.isfinite(logits).flatten(1).all(dim=1) & (self.diverged_at < 0)
-        self.diverged_at[broken] = self.iteration - 1
 
     @staticmethod
     def _stack(parameters: nn.ParameterList, heads: Sequence[int]) -> Tensor:

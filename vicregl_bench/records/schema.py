@@ -97,7 +97,7 @@ class Environment(_Part):
 
 
 class Progress(_Part):
-    """How far a run has come."""
+    """How far a run has come; of a fine-tuned task, all its runs together."""
 
     iterations: int
     of: int
@@ -122,6 +122,7 @@ class Record(_Part):
     environment: Environment
     command: str
     pictures_file: str | None = None  # areas per val picture, beside the record
+    predictions_file: str | None = None  # label maps of some val pictures, beside the record
 
     @property
     def file_name(self) -> str:

@@ -9,10 +9,11 @@ import importlib.resources
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, PositiveInt, ValidationInfo, field_validator, model_validator
 
+from vicregl_bench.backbones.contract import Family
 from vicregl_bench.data import ade20k, cityscapes, voc
 from vicregl_bench.engine.settings import Section, build_settings, flatten, require_known
 from vicregl_bench.errors import ConfigError
@@ -143,6 +144,11 @@ class ScheduleSection(Section):
     # BatchNorm then sees smaller batches
     accumulate: PositiveInt | None = None
 
+    @field_validator("accumulate")
+    @classmethod
+    def _one_part_is_the_batch(cls, accumulate: int | None) -> int | None:
+        return None if accumulate == 1 else accumulate
+
     @model_validator(mode="after")
     def _parts_are_equal(self) -> "ScheduleSection":
         if self.accumulate is not None and self.batch_size % self.accumulate:
@@ -204,7 +210,7 @@ class TestSection(Section):
     flip: bool = False
     # times the protocol's test scale; None for that alone
     scales: (
-        Annotated[tuple[Annotated[float, Field(gt=0.0, le=8.0)], ...], Field(min_length=1)] | None
+        Annotated[tuple[Annotated[float, Field(ge=0.25, le=4.0)], ...], Field(min_length=1)] | None
     ) = None
 
 
@@ -236,6 +242,12 @@ class Settings(Section):
     slide: SlideSection | None = None  # test on whole pictures where there is none
     test: TestSection | None = None
 
+    @field_validator("test")
+    @classmethod
+    def _more_than_one_view(cls, test: TestSection | None) -> TestSection | None:
+        alone = test is None or (not test.flip and test.scales in (None, (1.0,)))
+        return None if alone else test
+
     @model_validator(mode="after")
     def _one_kind_of_head(self) -> "Settings":
         if (self.head is None) == (self.fcn is None):
@@ -244,7 +256,10 @@ class Settings(Section):
 
     def dump(self) -> dict[str, Any]:
         """Plain JSON values; what does not apply (no warm-up, whole pictures) is left out."""
-        return self.model_dump(mode="json", exclude_none=True)
+        plain = self.model_dump(mode="json", exclude_none=True)
+        if self.test is not None:
+            plain["test"] = self.test.model_dump(mode="json", exclude_defaults=True)
+        return plain
 
 
 # Settings that no file in eval_configs/ names; each is a deviation.
@@ -300,6 +315,23 @@ def protocol_info(name: str) -> ProtocolInfo:
         ConfigError: no such task.
     """
     return ProtocolInfo(**_load_file(name)["protocol"])
+
+
+def require_possible(name: str, profile: str, overrides: Mapping[str, Any]) -> None:
+    """Stop on what is wrong whatever the backbone, before it is read.
+
+    Raises:
+        ConfigError: no such task or profile, or overrides that no family of backbones takes.
+    """
+    errors = []
+    for family in protocol_info(name).only or get_args(Family):
+        try:
+            load_task(name, profile, overrides, family=family)
+        except ConfigError as error:
+            errors.append(error)
+        else:
+            return
+    raise errors[0]
 
 
 def load_task(

@@ -23,6 +23,6 @@ class RunRequest:
     precision: Precision | None = None  # None: the device's default
     device: str = "auto"
     workers: int | None = None  # None: chosen by device
-    pictures: int = 0  # val pictures whose predictions are drawn
+    pictures: int | tuple[str, ...] = 8  # val pictures whose predictions are kept, or their names
     force: bool = False
     command: str = ""

@@ -19,7 +19,7 @@ from torch.utils.data import Sampler
 from vicregl_bench.checkpoints import Card
 from vicregl_bench.data import MaskValues, Pair, SegmentationData, read_mask
 from vicregl_bench.engine.workers import leave_process_group
-from vicregl_bench.tasks.protocol import DataSection
+from vicregl_bench.tasks.protocol import DataSection, TestSection
 
 _ORDER, _AUGMENTATION = 3, 4
 
@@ -152,13 +152,38 @@ def train_pipeline(data: DataSection, masks: MaskValues) -> list[dict[str, Any]]
     ]
 
 
-def test_pipeline(data: DataSection, masks: MaskValues) -> list[dict[str, Any]]:
-    """Mmseg's test transforms: the picture is resized, the mask keeps its own size."""
+def test_pipeline(
+    data: DataSection, masks: MaskValues, test: TestSection | None = None
+) -> list[dict[str, Any]]:
+    """Mmseg's test transforms: the picture is resized, the mask keeps its own size.
+
+    With test-time augmentation a sample is a list of views, scales x (plain, flipped), as mmseg's
+    `tta_pipeline` makes them; the mask is loaded last, so that it is neither resized nor flipped.
+    Deviation: scales are times the protocol's test scale, mmseg's are times the picture's own size.
+    """
+    if test is None:
+        return [
+            {"type": "LoadImageFromFile"},
+            {"type": "Resize", "scale": data.test_resize, "keep_ratio": True},
+            _load_labels(masks),
+            {"type": "PackSegInputs"},
+        ]
+    sizes = [
+        tuple(max(1, round(side * scale)) for side in data.test_resize)
+        for scale in test.scales or (1.0,)
+    ]
+    flips = (0.0, 1.0) if test.flip else (0.0,)
     return [
         {"type": "LoadImageFromFile"},
-        {"type": "Resize", "scale": data.test_resize, "keep_ratio": True},
-        _load_labels(masks),
-        {"type": "PackSegInputs"},
+        {
+            "type": "TestTimeAug",
+            "transforms": [
+                [{"type": "Resize", "scale": size, "keep_ratio": True} for size in sizes],
+                [{"type": "RandomFlip", "prob": prob} for prob in flips],
+                [_load_labels(masks)],
+                [{"type": "PackSegInputs"}],
+            ],
+        },
     ]
 
 
@@ -190,9 +215,14 @@ def train_loader(
 
 
 def test_loader(
-    dataset: SegmentationData, pairs: Sequence[Pair], data: DataSection, *, workers: int
+    dataset: SegmentationData,
+    pairs: Sequence[Pair],
+    data: DataSection,
+    *,
+    workers: int,
+    test: TestSection | None = None,
 ) -> dict[str, Any]:
-    """Mmengine configuration of a test data loader: one picture at a time, in order."""
+    """Mmengine configuration of a test data loader: one picture, or its views, at a time."""
     return {
         "batch_size": 1,
         "num_workers": workers,
@@ -203,7 +233,7 @@ def test_loader(
             "pairs": tuple(pairs),
             "test_mode": True,
             "classes": dataset.classes,
-            "pipeline": test_pipeline(data, dataset.masks),
+            "pipeline": test_pipeline(data, dataset.masks, test),
             "ignore_index": data.ignore_index,
         },
     }

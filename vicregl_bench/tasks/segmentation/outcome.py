@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from vicregl_bench.heads.linear_sweep import LinearSweep
 from vicregl_bench.records import Best, HeadResult
 from vicregl_bench.records.store import write_file
 from vicregl_bench.tasks.segmentation.metric import FloatArray, PictureAreas, bootstrap_interval
+from vicregl_bench.tasks.segmentation.training import Measured
 
 
 def _number(value: float) -> float | None:
@@ -21,19 +21,14 @@ def _by_class(classes: Sequence[str], row: FloatArray) -> dict[str, float | None
     return {name: _number(value) for name, value in zip(classes, row, strict=True)}
 
 
-def head_results(
-    sweep: LinearSweep,
-    classes: Sequence[str],
-    areas: PictureAreas | None,
-    held: PictureAreas | None,
-) -> tuple[HeadResult, ...]:
+def head_results(measured: Measured, classes: Sequence[str]) -> tuple[HeadResult, ...]:
     """Scores of every head in percent; a diverged head has none."""
-    diverged = sweep.diverged_at.tolist()
+    areas, held, diverged = measured.scores.areas, measured.scores.held, measured.diverged_at
     iou = areas.iou() if areas is not None else None
     accuracy = areas.pixel_accuracy() if areas is not None else None
     held_iou = held.iou() if held is not None else None
     results = []
-    for k, head in enumerate(sweep.heads):
+    for k, head in enumerate(measured.heads):
         if diverged[k] >= 0 or iou is None or accuracy is None:
             results.append(
                 HeadResult(

@@ -1,0 +1,236 @@
+"""`show`, with and without --pictures, on hand-made records and kept predictions."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.records.test_store import make_record
+from vicregl_bench.cli.main import _guarded
+from vicregl_bench.cli.run_command import _chosen_pictures
+from vicregl_bench.data import CLASSES, read_segmentation
+from vicregl_bench.errors import ConfigError
+from vicregl_bench.records import Record, write_record
+from vicregl_bench.records.predictions import (
+    KeptPrediction,
+    image_below,
+    predictions_path,
+    save_predictions,
+)
+
+Captured = pytest.CaptureFixture[str]
+
+
+def voc_record(root: Path, **changes: Any) -> Record:
+    """A record with scores of VOC's classes whose data is at `root`."""
+    whole = make_record(**changes)
+    assert whole.best is not None
+    settings = {"data": {"dataset": "voc"}}
+    iou = {name: float(4 * index) for index, name in enumerate(CLASSES)}
+    return whole.model_copy(
+        update={
+            "task": whole.task.model_copy(update={"settings": settings}),
+            "data": whole.data.model_copy(update={"root": str(root)}),
+            "best": whole.best.model_copy(update={"class_iou": iou}),
+        }
+    )
+
+
+@pytest.fixture
+def kept(tiny_voc: Path, tmp_path: Path) -> Path:
+    """File of a record that keeps three val pictures, predicted rightly."""
+    record = voc_record(tiny_voc)
+    path = tmp_path / "runs" / record.file_name
+    file = predictions_path(path)
+    data = read_segmentation("voc", tiny_voc)
+    predictions = []
+    for pair in data.val[:3]:
+        labels = data.read_labels(pair)
+        predictions.append(KeptPrediction(image_below(pair.image, tiny_voc), labels, labels))
+    save_predictions(file, predictions)
+    return write_record(path.parent, record.model_copy(update={"predictions_file": file.name}))
+
+
+def names(tiny_voc: Path) -> list[str]:
+    return [pair.name for pair in read_segmentation("voc", tiny_voc).val]
+
+
+def failure(capsys: Captured, *words: str) -> str:
+    capsys.readouterr()
+    assert _guarded(list(words)) == 2
+    output = capsys.readouterr()
+    assert output.out == "" and output.err.startswith("error: ")
+    assert output.err.count("\n") == 1
+    return output.err
+
+
+def drawn(out: str) -> list[Path]:
+    paths = [Path(line) for line in out.splitlines()]
+    for path in paths:
+        with Image.open(path) as image:
+            assert image.format == "PNG" and min(image.size) > 200
+    return paths
+
+
+def kinds(paths: list[Path]) -> list[str]:
+    return [path.name.split(".")[-2] for path in paths]
+
+
+def grey(path: Path) -> int:
+    """Pixels of panels that stand for a missing picture."""
+    with Image.open(path) as image:
+        return int((np.asarray(image.convert("RGB")) == 200).all(axis=2).sum())
+
+
+def test_pictures_lie_beside_the_record_and_their_paths_are_printed(
+    kept: Path, capsys: Captured
+) -> None:
+    assert _guarded(["show", str(kept), "--pictures"]) == 0
+    output = capsys.readouterr()
+    paths = drawn(output.out)
+    assert kinds(paths) == ["predictions", "curve", "classes"]
+    assert {path.parent for path in paths} == {kept.parent}
+    assert paths[0].name == f"{kept.stem}.predictions.png"
+    assert output.err == "" and grey(paths[0]) < 500
+
+
+def test_only_some_elsewhere(kept: Path, tiny_voc: Path, tmp_path: Path, capsys: Captured) -> None:
+    out, (first, second, third, *_) = tmp_path / "drawn", names(tiny_voc)
+    heights = []
+    for only in (first, f"{third}.jpg, {first}", f"{first},{second},{third}"):
+        assert _guarded(["show", str(kept), "--pictures", "--only", only, "--out", str(out)]) == 0
+        paths = drawn(capsys.readouterr().out)
+        assert {path.parent for path in paths} == {out}
+        heights.append(Image.open(paths[0]).size[1])
+    assert heights[0] < heights[1] < heights[2]
+    assert not list(kept.parent.glob("*.png"))
+
+
+def test_a_picture_that_was_not_kept(kept: Path, tiny_voc: Path, capsys: Captured) -> None:
+    absent, there = names(tiny_voc)[3], names(tiny_voc)[0]
+    text = failure(capsys, "show", str(kept), "--pictures", "--only", f"{there},{absent}")
+    assert f"no prediction of {absent}, only of {there}," in text
+    assert "`vicregl-bench run --pictures NAMES --force`" in text
+    assert not list(kept.parent.glob("*.png"))
+    assert "not ','" in failure(capsys, "show", str(kept), "--pictures", "--only", ",")
+
+
+def test_against_another_record(kept: Path, tiny_voc: Path, capsys: Captured) -> None:
+    other = write_record(kept.parent, voc_record(tiny_voc, name="b.pth"))
+    assert _guarded(["show", str(kept), "--pictures"]) == 0
+    alone = Image.open(drawn(capsys.readouterr().out)[2]).size
+    assert _guarded(["show", str(kept), "--pictures", "--against", str(other)]) == 0
+    output = capsys.readouterr()
+    assert Image.open(drawn(output.out)[2]).size > alone
+    assert output.err == ""
+
+
+def test_records_that_cannot_stand_beside(kept: Path, capsys: Captured) -> None:
+    def against(record: Record) -> str:
+        other = write_record(kept.parent / "other", record)
+        return failure(capsys, "show", str(kept), "--pictures", "--against", str(other))
+
+    assert "other classes" in against(make_record())
+    assert "every head diverged" in against(make_record(best=None, status="diverged"))
+    assert "nowhere" in failure(
+        capsys, "show", str(kept), "--pictures", "--against", "nowhere.json"
+    )
+    assert not list(kept.parent.glob("*.png"))
+
+
+def test_records_of_other_data_stand_beside_with_a_warning(
+    kept: Path, tiny_voc: Path, capsys: Captured
+) -> None:
+    record = voc_record(tiny_voc, name="b.pth")
+    data = record.data.model_copy(update={"fingerprint": "other"})
+    other = write_record(kept.parent, record.model_copy(update={"data": data}))
+    assert _guarded(["show", str(kept), "--pictures", "--against", str(other)]) == 0
+    assert "other data" in capsys.readouterr().err
+
+
+def test_pictures_that_moved(kept: Path, tiny_voc: Path, tmp_path: Path, capsys: Captured) -> None:
+    text = kept.read_text()
+    kept.write_text(text.replace(str(tiny_voc), str(tmp_path / "gone")))
+    assert _guarded(["show", str(kept), "--pictures"]) == 0
+    output = capsys.readouterr()
+    assert "3 of 3 pictures" in output.err and "--data-root" in output.err
+    assert grey(drawn(output.out)[0]) > 3 * 286 * 150
+    # the data set's own folder, though paths were kept from above it
+    inner = read_segmentation("voc", tiny_voc).root
+    assert _guarded(["show", str(kept), "--pictures", "--data-root", str(inner)]) == 0
+    output = capsys.readouterr()
+    assert output.err == "" and grey(drawn(output.out)[0]) < 500
+
+
+@pytest.mark.parametrize("state", ["old", "gone", "damaged"])
+def test_without_predictions_the_rest_is_drawn(
+    state: str, kept: Path, tiny_voc: Path, capsys: Captured
+) -> None:
+    file = predictions_path(kept)
+    if state == "old":
+        kept = write_record(kept.parent / "old", voc_record(tiny_voc))
+    elif state == "gone":
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes()[:100])
+    assert _guarded(["show", str(kept), "--pictures"]) == 0
+    output = capsys.readouterr()
+    assert kinds(drawn(output.out)) == ["curve", "classes"]
+    assert output.err.startswith("warning: no predictions drawn: ") and "--force" in output.err
+    assert "--force" in failure(capsys, "show", str(kept), "--pictures", "--only", "a")
+
+
+def test_a_record_without_scores_has_nothing_to_draw(tmp_path: Path, capsys: Captured) -> None:
+    path = write_record(tmp_path, make_record(best=None, results=(), status="interrupted"))
+    text = failure(capsys, "show", str(path), "--pictures")
+    assert "nothing to draw" in text and "interrupted" in text
+
+
+@pytest.mark.parametrize(
+    "words", [["--against", "x.json"], ["--only", "a"], ["--out", "x"], ["--data-root", "x"]]
+)
+def test_options_of_pictures_need_pictures(words: list[str], kept: Path, capsys: Captured) -> None:
+    text = failure(capsys, "show", str(kept), *words)
+    assert words[0] in text and "--pictures" in text
+
+
+def test_json_is_alone_on_stdout(kept: Path, capsys: Captured) -> None:
+    assert _guarded(["show", str(kept), "--pictures", "--json"]) == 0
+    output = capsys.readouterr()
+    assert json.loads(output.out) == json.loads(kept.read_text())
+    assert kinds(drawn(output.err)) == ["predictions", "curve", "classes"]
+
+
+def test_without_pictures_the_record_is_shown(kept: Path, capsys: Captured) -> None:
+    assert _guarded(["show", str(kept)]) == 0
+    assert "best mIoU 50.00" in capsys.readouterr().out
+    assert not list(kept.parent.glob("*.png"))
+
+
+@pytest.mark.parametrize("dataset", ["voc", "cityscapes", "ade20k"])
+def test_colours_are_the_data_sets(dataset: str, tiny_voc: Path, tmp_path: Path) -> None:
+    from vicregl_bench.data import class_colours, make_ade20k, make_cityscapes
+
+    root = tiny_voc
+    if dataset == "cityscapes":
+        root = make_cityscapes(tmp_path / "c", train=2, val=1, seed=0)
+    elif dataset == "ade20k":
+        root = make_ade20k(tmp_path / "a", train=2, val=1, seed=0)
+    data = read_segmentation(dataset, root)
+    known = [*range(len(data.classes)), 255]
+    np.testing.assert_array_equal(class_colours(dataset)[known], data.colour_map()[known])
+
+
+def test_what_run_pictures_takes() -> None:
+    assert _chosen_pictures(None) is None
+    assert _chosen_pictures("4") == 4
+    assert _chosen_pictures("0") == 0
+    assert _chosen_pictures("2007_000033, 2007_000042.jpg") == ("2007_000033", "2007_000042")
+    assert _chosen_pictures("000139") == ("000139",)  # a picture's name
+    assert _chosen_pictures("139,") == ("139",)
+    for text in ("", "-1", ","):
+        with pytest.raises(ConfigError, match="--pictures takes"):
+            _chosen_pictures(text)

@@ -1,0 +1,152 @@
+"""What every sweep is: K segmentation heads trained side by side on the maps of one frozen trunk.
+
+Every head is one run of its own: own learning rate, initialisation, dropout stream and (in the
+optimiser) momentum. The heads share the maps and the data order.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vicregl_bench.heads.dense_cross_entropy import DenseCrossEntropy
+
+INITIALISATION, DROPOUT = 1, 2  # what a head's random numbers are for
+
+Features = Tensor | Sequence[Tensor]
+
+
+@dataclass(frozen=True)
+class HeadSpec:
+    """One head of a sweep: its learning rate and the seed of its initialisation and dropout."""
+
+    lr: float
+    seed: int
+
+
+def stream_seed(*entropy: int) -> int:
+    """Seed made of several non-negative integers, independent for any two tuples of them."""
+    state = np.random.SeedSequence(entropy).generate_state(2, dtype=np.uint32)
+    return int(state[0]) << 31 | int(state[1]) >> 1
+
+
+def stream_generator(*entropy: int) -> torch.Generator:
+    """CPU generator with the seed that `stream_seed` makes of these integers."""
+    return torch.Generator().manual_seed(stream_seed(*entropy))
+
+
+class Sweep(nn.Module, ABC):
+    """K heads over shared maps; the interface that segmentors, runs and records rely on.
+
+    One training iteration is `accumulate_gradients`, then a step of an optimiser that was built on
+    `param_groups()`; a picture is evaluated by `logits`. Neither depends on the mode that `train()`
+    and `eval()` set. The state dict, with the optimiser's, is all that an exact resume needs:
+    random numbers follow from (run seed, head seed) and the iteration alone.
+
+    Args:
+        num_classes: C.
+        heads: the K heads.
+        run_seed: seed of the whole run.
+        ignore_index: label left out of the loss.
+
+    Attributes:
+        iteration: iterations done, a scalar.
+        diverged_at: (K,) iteration at which a head ceased to be finite, -1 where it is.
+    """
+
+    iteration: Tensor
+    diverged_at: Tensor
+
+    def __init__(
+        self,
+        num_classes: int,
+        heads: Sequence[HeadSpec],
+        *,
+        run_seed: int = 0,
+        ignore_index: int = 255,
+    ) -> None:
+        super().__init__()
+        self.num_classes, self.ignore_index = num_classes, ignore_index
+        self.heads, self.run_seed = tuple(heads), run_seed
+        self.register_buffer("iteration", torch.zeros((), dtype=torch.long))
+        self.register_buffer("diverged_at", torch.full((len(self.heads),), -1, dtype=torch.long))
+        self._losses: dict[tuple[int, int], DenseCrossEntropy] = {}
+
+    def param_groups(self) -> list[dict[str, object]]:
+        """One optimiser parameter group a head, with its learning rate, in the order of `heads`."""
+        return [
+            {"params": self.head_parameters(k), "lr": head.lr} for k, head in enumerate(self.heads)
+        ]
+
+    @abstractmethod
+    def head_parameters(self, k: int) -> list[nn.Parameter]:
+        """All parameters of head k, always in the same order.
+
+        Raises:
+            IndexError: no head k.
+        """
+
+    @abstractmethod
+    def accumulate_gradients(self, features: Features, labels: Tensor) -> Tensor:
+        """Forward and backward of one training iteration for all heads.
+
+        Sets `.grad` of every parameter to the gradient of its head's loss; gradients left from
+        before are overwritten. A head whose loss is not finite is marked in `diverged_at` and
+        neither computed nor trained any more; the others go on. Advances `iteration`, unless every
+        head had diverged before.
+
+        Args:
+            features: (B, D, h, w) maps of the trunk, or a sequence of (B, D_i, h_i, w_i); may have
+                been made in inference mode.
+            labels: (B, H, W) integer labels, in [0, C) or `ignore_index`.
+
+        Returns:
+            (K,) losses, each the mean over all pixels of the batch, ignored ones included; not
+            finite for a head that diverges now, NaN for one that had before.
+        """
+
+    @abstractmethod
+    def logits(self, features: Features) -> Tensor:
+        """Logits of every head on one picture, in evaluation mode, without gradient.
+
+        Args:
+            features: (D, h, w) map of the picture, or a sequence of (D_i, h_i, w_i), as
+                `accumulate_gradients` takes them but for the batch.
+
+        Returns:
+            (K, C, h, w), at the size of the first map; those of a diverged head mean nothing.
+        """
+
+    @torch.no_grad()
+    def mark_not_finite(self, logits: Tensor) -> None:
+        """Mark the heads whose logits (K, ...) are not finite: their last step broke them.
+
+        In training the next iteration's loss shows it; after the last one there is none.
+        """
+        broken = ~torch.isfinite(logits).flatten(1).all(dim=1) & (self.diverged_at < 0)
+        self.diverged_at[broken] = self.iteration - 1
+
+    def _alive(self) -> list[int]:
+        """Indices of the heads that have not diverged."""
+        alive: list[int] = (self.diverged_at < 0).nonzero().flatten().tolist()
+        return alive
+
+    def _loss_at(self, map_size: tuple[int, int], labels: Tensor) -> DenseCrossEntropy:
+        """The loss between logits of that size and labels (..., H, W); kept until H, W change."""
+        mask_size = (labels.shape[-2], labels.shape[-1])
+        if any(kept.mask_size != mask_size for kept in self._losses.values()):
+            self._losses.clear()
+        if map_size not in self._losses:
+            parameter = next(self.parameters())
+            self._losses[map_size] = DenseCrossEntropy(
+                map_size,
+                mask_size,
+                self.num_classes,
+                ignore_index=self.ignore_index,
+                dtype=parameter.dtype,
+                device=parameter.device,
+            )
+        return self._losses[map_size]

@@ -1,0 +1,117 @@
+"""What a run keeps of its predictions: label maps of some val pictures, beside its record.
+
+One compressed `.npz`: `kind`, `images` (n,), and for picture i `truth_i` and `labels_i`, (H, W)
+uint8 both.
+"""
+
+import io
+import struct
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vicregl_bench.errors import RecordError
+from vicregl_bench.records.store import write_file
+
+LabelMap = npt.NDArray[np.uint8]
+
+_KIND = "vicregl-bench predictions 1"
+_ADVICE = "run its task again with --force, which keeps them anew"
+# What numpy and zipfile raise on files that are cut short, damaged or of another kind.
+_DAMAGE = (
+    ValueError,
+    KeyError,
+    EOFError,
+    RuntimeError,
+    OSError,
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+)
+
+
+@dataclass(frozen=True)
+class KeptPrediction:
+    """A val picture's ground truth, and the prediction of the best learning rate's first seed."""
+
+    image: str  # path of the picture, relative to the data root where it lies below it
+    truth: LabelMap  # (H, W), 255 for ignored
+    labels: LabelMap  # (H, W)
+
+    @property
+    def name(self) -> str:
+        """Name of the picture."""
+        return picture_name(self.image)
+
+
+def picture_name(image: str | Path) -> str:
+    """Name of a picture: its file's, without the ending (and Cityscapes' `_leftImg8bit`)."""
+    return Path(image).stem.removesuffix("_leftImg8bit")
+
+
+def predictions_path(record: Path) -> Path:
+    """Where the predictions of a record's file are kept: beside it, under its stem."""
+    return record.with_suffix(".predictions.npz")
+
+
+def image_below(image: Path, root: Path) -> str:
+    """Path of a picture as it is kept: relative to the data root where it lies below it."""
+    return image.relative_to(root).as_posix() if image.is_relative_to(root) else str(image)
+
+
+def save_predictions(path: Path, kept: Sequence[KeptPrediction]) -> None:
+    """Keep predictions in one file, written whole or not at all.
+
+    Raises:
+        RecordError: no space, no permission, or another error of the file system.
+    """
+    arrays: dict[str, Any] = {
+        "kind": np.array(_KIND),
+        "images": np.array([one.image for one in kept], dtype=np.str_),
+    }
+    for index, one in enumerate(kept):
+        arrays[f"truth_{index}"] = one.truth.astype(np.uint8)
+        arrays[f"labels_{index}"] = one.labels.astype(np.uint8)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    write_file(path, buffer.getvalue())
+
+
+def load_predictions(path: Path) -> tuple[KeptPrediction, ...]:
+    """Read what `save_predictions` kept; nothing in the file is unpickled.
+
+    Raises:
+        RecordError: no such file, truncated, damaged, or of another kind.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise RecordError(
+            f"cannot read the predictions {path}: {error.strerror}; {_ADVICE}"
+        ) from error
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)):  # numpy takes any other file for a pickle
+            pass
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            if "kind" not in arrays or str(arrays["kind"]) != _KIND:
+                raise RecordError(f"{path} holds no predictions of a run; {_ADVICE}")
+            kept = tuple(
+                KeptPrediction(str(image), arrays[f"truth_{index}"], arrays[f"labels_{index}"])
+                for index, image in enumerate(arrays["images"])
+            )
+    except _DAMAGE as error:
+        raise RecordError(
+            f"the predictions {path} are damaged or half-written; {_ADVICE}"
+        ) from error
+    for one in kept:
+        if one.truth.shape != one.labels.shape or one.truth.ndim != 2:
+            raise RecordError(f"the predictions {path} of {one.image} have no one size; {_ADVICE}")
+        if one.truth.dtype != np.uint8 or one.labels.dtype != np.uint8:
+            raise RecordError(f"the predictions {path} of {one.image} are no labels; {_ADVICE}")
+    return kept

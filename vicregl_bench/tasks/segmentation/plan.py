@@ -1,0 +1,172 @@
+"""Everything about a run of segmentation that is settled before any computing."""
+
+import difflib
+import hashlib
+import json
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vicregl_bench.backbones.fit import PICTURES, SIDE, can_doubt, doubts
+from vicregl_bench.backbones.pictures import centre_crops
+from vicregl_bench.data import (
+    Fingerprint,
+    Pair,
+    SegmentationData,
+    fingerprint,
+    read_segmentation,
+    split_holdout,
+)
+from vicregl_bench.engine.device import choose_device, default_precision
+from vicregl_bench.engine.reporter import Precision, Reporter
+from vicregl_bench.errors import ConfigError
+from vicregl_bench.records import Cost
+from vicregl_bench.records.environment import peak_memory_mib
+from vicregl_bench.records.predictions import picture_name
+from vicregl_bench.tasks.protocol import Task
+from vicregl_bench.tasks.request import RunRequest
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run's device, data, deviations and identity.
+
+    Attributes:
+        train: the pictures that are trained on.
+        holdout: the slice of train that chooses the learning rate; empty where val does.
+        keep: val pictures whose predictions are kept.
+        key: sha256 over all that decides the result.
+    """
+
+    request: RunRequest
+    device: torch.device
+    precision: Precision
+    dataset: SegmentationData
+    train: tuple[Pair, ...]
+    holdout: tuple[Pair, ...]
+    keep: tuple[Pair, ...]
+    fingerprint: Fingerprint
+    deviations: tuple[str, ...]
+    key: str
+
+    @property
+    def task(self) -> Task:
+        """The protocol."""
+        return self.request.task
+
+    @property
+    def work(self) -> Path:
+        """Where the state of the run is kept while it is not complete."""
+        return self.request.out / "work" / self.key[:12]
+
+
+@dataclass
+class Clock:
+    """Seconds spent, earlier interrupted parts of the same run included."""
+
+    start: float = field(default_factory=time.monotonic)
+    earlier: float = 0.0
+    earlier_train: float = 0.0
+    train_s: float = 0.0
+    pictures: int = 0
+    peak_bytes: int = 0
+
+    def wall(self) -> float:
+        """Seconds from the start, earlier parts included."""
+        return self.earlier + time.monotonic() - self.start
+
+    def cost(self, device: torch.device) -> Cost:
+        """The same as a part of a record."""
+        peak = self.peak_bytes / 2**20 if device.type == "cuda" else peak_memory_mib()
+        return Cost(
+            wall_s=round(self.wall(), 2),
+            train_s=round(self.earlier_train + self.train_s, 2),
+            pictures_per_second=round(self.pictures / self.train_s, 2) if self.pictures else None,
+            peak_memory_mib=round(peak, 1),
+        )
+
+
+def make_plan(request: RunRequest) -> Plan:
+    """Settle what a request means on this machine and on its data.
+
+    Raises:
+        ConfigError: no such device, or a picture to keep that is not in val.
+        DataError: the data root is incomplete.
+    """
+    task, source = request.task, request.source
+    settings = task.settings
+    device = choose_device(request.device)
+    # a trained backbone takes no rounding by default
+    usual = default_precision(device) if task.info.frozen else "fp32"
+    precision = request.precision or usual
+    dataset = read_segmentation(settings.data.dataset, request.data_root, settings.data.variant)
+    train: tuple[Pair, ...] = dataset.train
+    holdout: tuple[Pair, ...] = ()
+    if request.select == "holdout":
+        train, holdout = split_holdout(
+            dataset.train, share=settings.sweep.holdout, seed=settings.sweep.run_seed
+        )
+    print_ = fingerprint({"train": dataset.train, "val": dataset.val})
+    deviations = [str(deviation) for deviation in task.deviations]
+    deviations += [f"data: {note}" for note in dataset.notes]
+    if precision != usual:
+        deviations.append(f"precision: {precision} instead of {usual}")
+    if holdout:
+        deviations.append(
+            f"data.train: {len(train)} pictures instead of {len(dataset.train)}; "
+            f"{len(holdout)} are held out to select the learning rate"
+        )
+    identity: dict[str, Any] = {
+        "protocol": [task.info.name, task.info.version, task.profile],
+        "settings": settings.dump(),
+        "select": request.select,
+        "precision": precision,
+        "weights": source.weights_sha256,
+        "arch": source.arch,
+        "preprocessing": [source.card.mean, source.card.std, source.card.channel_order],
+        "data": print_.value,
+    }
+    if source.card.output_norm:
+        identity["output_norm"] = True
+    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    return Plan(
+        request=request,
+        device=device,
+        precision=precision,
+        dataset=dataset,
+        train=train,
+        holdout=holdout,
+        keep=_chosen(dataset.val, request.pictures),
+        fingerprint=print_,
+        deviations=tuple(deviations),
+        key=key,
+    )
+
+
+def _chosen(val: tuple[Pair, ...], pictures: int | tuple[str, ...]) -> tuple[Pair, ...]:
+    """Some val pictures: those of the names given, or a number spread evenly over the list."""
+    if isinstance(pictures, int):
+        count = min(pictures, len(val))
+        return tuple(val[i * len(val) // count] for i in range(count))
+    by_name = {picture_name(pair.image): pair for pair in val}
+    for name in pictures:
+        if name not in by_name:
+            near = difflib.get_close_matches(name, by_name, n=3, cutoff=0.3) or list(by_name)[:3]
+            raise ConfigError(f"no val picture {name!r}; near it: {', '.join(near)}")
+    return tuple(by_name[name] for name in dict.fromkeys(pictures))
+
+
+def with_doubts(plan: Plan, reporter: Reporter) -> Plan:
+    """Hold the weights' BatchNorm statistics against some pictures; doubts become notes."""
+    source = plan.request.source
+    if not can_doubt(source):
+        return plan
+    paths = [pair.image for pair in plan.train[:PICTURES]]
+    found = doubts(source, centre_crops(paths, SIDE))
+    for text in found:
+        reporter.warn(text)
+    source = replace(source, notes=(*source.notes, *found))
+    return replace(plan, request=replace(plan.request, source=source))
