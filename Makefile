@@ -26,8 +26,9 @@ demo: $(READY)
 		--data-root demo/data --out demo/runs --pictures 4
 	$(BIN)/vicregl-bench table --records demo/runs
 
+# One process a core, each with one thread: small tests gain nothing from more.
 test: $(READY)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -6,7 +6,8 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-Family = Literal["resnet", "convnext", "vit", "swin"]
+from vicregl_bench.backbones.family import Family
+
 Pooling = Literal["avg", "cls"]
 
 ANY = -1

@@ -74,7 +74,7 @@ def run(
     precision: Annotated[
         _Precision | None,
         typer.Option(
-            help="Of the frozen trunk (default bf16 on CUDA), or autocast in fine-tuning."
+            help="Of the frozen trunk (default bf16 on CUDA); of fine-tuning, by autocast."
         ),
     ] = None,
     workers: Annotated[int | None, typer.Option(min=0, help="Data loading processes.")] = None,

@@ -28,13 +28,13 @@ def class_colours(dataset: str) -> npt.NDArray[np.uint8]:
         ConfigError: no such data set.
     """
     palettes = {
-        "voc": voc.class_colours,
-        "cityscapes": lambda: CITYSCAPES_PALETTE,
-        "ade20k": lambda: ADE20K_PALETTE,
+        "voc": voc.class_colours(),
+        "cityscapes": CITYSCAPES_PALETTE,
+        "ade20k": ADE20K_PALETTE,
     }
     if dataset not in palettes:
         raise ConfigError(f"no data set {dataset!r}: use {', '.join(SEGMENTATION_SETS)}")
-    return colours_by_label(palettes[dataset]())
+    return colours_by_label(palettes[dataset])
 
 
 def read_segmentation(

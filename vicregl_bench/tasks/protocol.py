@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, PositiveInt, ValidationInfo, field_validator, model_validator
 
-from vicregl_bench.backbones.contract import Family
+from vicregl_bench.backbones.family import Family
 from vicregl_bench.data import ade20k, cityscapes, voc
 from vicregl_bench.engine.settings import Section, build_settings, flatten, require_known
 from vicregl_bench.errors import ConfigError
