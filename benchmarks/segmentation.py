@@ -58,8 +58,8 @@ def ours(case: str, options: argparse.Namespace) -> Step:
     """A training step of the whole sweep."""
     from vicregl_bench.backbones.frozen import FrozenTrunk
     from vicregl_bench.tasks.protocol import load_task
-    from vicregl_bench.tasks.segmentation.frozen import build_optimizer, build_sweep
-    from vicregl_bench.tasks.segmentation.segmentor import FrozenSweepSegmentor
+    from vicregl_bench.tasks.segmentation.frozen_segmentor import FrozenSweepSegmentor
+    from vicregl_bench.tasks.segmentation.sweeps import build_optimizer, build_sweep
 
     arch, stride = split_case(case)
     source = damped(arch)

@@ -79,8 +79,9 @@ def ours(arguments: argparse.Namespace, heads: int) -> Callable[[dict[str, Any]]
 
     from vicregl_bench.backbones.frozen import FrozenTrunk
     from vicregl_bench.backbones.resnet import build_resnet
-    from vicregl_bench.heads.linear_sweep import HeadSpec, LinearSweep
-    from vicregl_bench.tasks.segmentation.segmentor import FrozenSweepSegmentor
+    from vicregl_bench.heads.linear_sweep import LinearSweep
+    from vicregl_bench.heads.sweep import HeadSpec
+    from vicregl_bench.tasks.segmentation.frozen_segmentor import FrozenSweepSegmentor
 
     backbone = build_resnet(ARCH, arguments.output_stride)
     backbone.load_state_dict(damped_state())
@@ -197,7 +198,7 @@ def compare_precision(arguments: argparse.Namespace) -> None:
             command += ["--arch", arguments.arch] if arguments.arch else []
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         scores = {
-            record.environment.precision: {(r.lr, r.seed): r.miou for r in record.results}
+            record.environment.precision: {(r.lr, r.seed): r.score for r in record.results}
             for record in read_records(Path(folder))
         }
     differences = []

@@ -78,22 +78,22 @@ def test_ls_show_and_table(finished: Path, capsys: Captured) -> None:
     assert _guarded(["ls", "tasks"]) == 0
     assert "voc_linear_released" in capsys.readouterr().out
     assert _guarded(["ls", "records", "--records", str(finished), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)[0]["miou"] == best.miou_mean
+    assert json.loads(capsys.readouterr().out)[0]["score"] == best.score
     assert _guarded(["show", str(record_file(finished))]) == 0
     shown = capsys.readouterr().out
-    assert f"best mIoU {best.miou_mean:.2f}" in shown
+    assert f"best mIoU {best.score:.2f}" in shown
     assert "schedule.iters: 3 instead of 60" in shown
     assert _guarded(["table", "1", "--records", str(finished)]) == 0
     text = capsys.readouterr().out
-    assert f"{best.miou_mean:.1f} ± {best.miou_std:.1f}†" in text
+    assert f"{best.score:.1f} ± {best.std:.1f}†" in text
     assert "† random:resnet18, voc_linear v1 (ci): " in text
     assert _guarded(["table", "--records", str(finished), "--format", "latex"]) == 0
     assert r"voc\_linear" in capsys.readouterr().out
     assert _guarded(["table", "--records", str(finished), "--format", "csv"]) == 0
     rows = capsys.readouterr().out.splitlines()
-    assert len(rows) == 2 and str(best.miou_mean) in rows[1].split(",")
+    assert len(rows) == 2 and str(best.score) in rows[1].split(",")
     assert _guarded(["table", "--records", str(finished), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)[0]["miou"] == best.miou_mean
+    assert json.loads(capsys.readouterr().out)[0]["score"] == best.score
 
 
 def test_inspect(tmp_path: Path, capsys: Captured) -> None:

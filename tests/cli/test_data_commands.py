@@ -49,6 +49,30 @@ def test_make_and_check(
     assert ends == {len(rows[0])}
 
 
+@pytest.mark.parametrize(("layout", "classes"), [("voc_boxes", 20), ("coco", 80)])
+def test_make_and_check_detection(
+    tmp_path: Path, capsys: Captured, layout: str, classes: int
+) -> None:
+    root = make(capsys, layout, tmp_path / "made")
+    assert _guarded(["data", "check", layout, "--data-root", root, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["ok"] is True
+    assert (report["train"], report["val"], report["dataset"]) == (3, 2, layout)
+    assert len(report["classes"]) == len(report["objects"]["val"]) == classes
+    assert len(report["pictures"]["train"]) == classes
+    assert _guarded(["data", "check", layout, "--data-root", root]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith(": 3 train, 2 val")
+    assert lines[-1] == "sound"
+    start = next(i for i, line in enumerate(lines) if line.startswith("class "))
+    assert {len(line) for line in lines[start : start + classes + 1]} == {len(lines[start])}
+    counts = f"train: {sum(report['objects']['train'])} objects, {report['ignored']['train']} more"
+    assert lines[start + classes + 1].startswith(counts)
+    next(Path(root).rglob("*.jpg")).write_bytes(b"")
+    assert _guarded(["data", "check", layout, "--data-root", root]) == 1
+    assert capsys.readouterr().out.splitlines()[-1] == "1 errors"
+
+
 def test_check_by_task(tmp_path: Path, capsys: Captured) -> None:
     root = make(capsys, "voc", tmp_path / "made")
     assert _guarded(["data", "check", "voc_linear", "--data-root", root]) == 0
@@ -68,7 +92,12 @@ def test_check_fails_on_a_coloured_mask(tmp_path: Path, capsys: Captured) -> Non
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["check", "pascal"], "no task or data set 'pascal'; data sets: voc, cityscapes, ade20k"),
+        (
+            ["check", "pascal"],
+            "no task or data set 'pascal'; data sets: voc, cityscapes, ade20k, voc",
+        ),
+        (["check", "voc_boxes"], "no VOC2007 detection data"),
+        (["check", "coco"], "no COCO 2017 data"),
         (["check", "cityscapes"], "no Cityscapes data"),
         (["check", "ade20k"], "no ADE20k data"),
     ],
@@ -79,5 +108,6 @@ def test_check_refuses(tmp_path: Path, capsys: Captured, words: list[str], messa
 
 
 def test_make_refuses(tmp_path: Path, capsys: Captured) -> None:
-    assert _guarded(["data", "make", "coco", "--out", str(tmp_path / "out")]) == 2
-    assert "no layout 'coco'; use voc, cityscapes, ade20k" in capsys.readouterr().err
+    assert _guarded(["data", "make", "lvis", "--out", str(tmp_path / "out")]) == 2
+    err = " ".join(capsys.readouterr().err.split())
+    assert "no layout 'lvis'; use voc, cityscapes, ade20k, voc_boxes, coco" in err

@@ -34,7 +34,7 @@ def voc_record(root: Path, **changes: Any) -> Record:
         update={
             "task": whole.task.model_copy(update={"settings": settings}),
             "data": whole.data.model_copy(update={"root": str(root)}),
-            "best": whole.best.model_copy(update={"class_iou": iou}),
+            "best": whole.best.model_copy(update={"by_class": iou}),
         }
     )
 

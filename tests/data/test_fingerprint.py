@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from vicregl_bench.data import (
+    DetectionData,
     SegmentationData,
     fingerprint,
+    read_detection,
     read_voc_segmentation,
     stat_key,
 )
@@ -77,3 +79,31 @@ def test_missing_file_is_named(made: SegmentationData) -> None:
     for identify in (fingerprint, stat_key):
         with pytest.raises(DataError, match=rf"{made.train[2].name}\.png .* missing"):
             identify(made.splits)
+
+
+@pytest.mark.parametrize("name", ["voc_boxes", "coco"])
+def test_detection_sets(
+    name: str, voc_boxes: DetectionData, coco: DetectionData, tmp_path: Path
+) -> None:
+    dataset = {"voc_boxes": voc_boxes, "coco": coco}[name]
+    before = fingerprint(dataset.splits)
+    assert before.kind == "content"
+    shutil.copytree(dataset.root, tmp_path / "elsewhere")
+    there = read_detection(name, tmp_path / "elsewhere")
+    assert fingerprint(there.splits) == before
+    assert stat_key(there.splits) == stat_key(dataset.splits)
+    assert fingerprint(replace(dataset, train=dataset.train[1:]).splits) != before
+    for path in dataset.val[0].files:
+        flip_last_byte(path)
+        changed = fingerprint(dataset.splits)
+        assert changed != before
+        before = changed
+    # the one JSON of a split counts once: 10 pictures do not make it ten times as large
+    files = {path for items in dataset.splits.values() for item in items for path in item.files}
+    total = sum(path.stat().st_size for path in files)
+    assert fingerprint(dataset.splits, content_limit=total).kind == "content"
+    assert fingerprint(dataset.splits, content_limit=total - 1).kind == "names+sizes"
+    dataset.val[0].annotation.unlink()
+    for identify in (fingerprint, stat_key):
+        with pytest.raises(DataError, match=rf"{dataset.val[0].annotation.name} .* missing"):
+            identify(dataset.splits)

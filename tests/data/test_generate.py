@@ -12,11 +12,15 @@ from PIL import Image
 
 from vicregl_bench.data import (
     CLASSES,
+    check_detection,
     check_segmentation,
     make_ade20k,
     make_cityscapes,
+    make_coco,
     make_voc,
+    make_voc_boxes,
     palette,
+    read_detection,
     read_segmentation,
     read_voc_segmentation,
 )
@@ -266,6 +270,77 @@ def test_ade20k_uses_other_and_classes_of_the_whole_range(tmp_path: Path) -> Non
     assert check_segmentation(dataset).ok
 
 
+def test_voc_boxes(tmp_path: Path, devkit: Path) -> None:
+    root = make_voc_boxes(tmp_path / "out", train=12, val=6, seed=0)
+    assert root == tmp_path / "out" / "VOCdevkit"
+    dataset = read_detection("voc_boxes", root)
+    report = check_detection(dataset)
+    assert report.ok
+    assert (report.train, report.val) == (12, 6)
+    # the pictures and boxes of make_voc, only that objects behind others are difficult
+    difficult = 0
+    for number, picture in [(i + 1, picture) for i, picture in enumerate(dataset.train)]:
+        other = devkit / "VOC2012" / "JPEGImages" / f"2012_{number:06d}.jpg"
+        assert picture.image.read_bytes() == other.read_bytes()
+        things = ElementTree.parse(picture.annotation).findall("object")
+        masked = ElementTree.parse(devkit / "VOC2012" / "Annotations" / f"{other.stem}.xml")
+        for thing, twin in zip(things, masked.findall("object"), strict=True):
+            assert [edge.text for edge in thing.iterfind("bndbox/*")] == [
+                edge.text for edge in twin.iterfind("bndbox/*")
+            ]
+            assert thing.findtext("difficult") == thing.findtext("occluded")
+            difficult += int(thing.findtext("difficult", ""))
+    assert report.ignored["train"] == difficult > 0
+
+
+def test_coco_masks_are_those_of_the_objects(tmp_path: Path, devkit: Path) -> None:
+    from pycocotools.coco import COCO
+
+    root = make_coco(tmp_path / "out", train=12, val=6, seed=0)
+    assert root == tmp_path / "out"
+    dataset = read_detection("coco", root)
+    report = check_detection(dataset)
+    assert report.ok
+    assert (report.train, report.val) == (12, 6)
+    assert {label for label, count in enumerate(report.objects["train"]) if count} == {
+        *(0, 15, 31, 47, 63, 79)
+    }
+    api = COCO(str(root / "annotations" / "instances_train2017.json"))
+    crowds = 0
+    for picture in dataset.train:
+        # the same scenes as make_voc's, whose masks say which pixel is of which object
+        mask = devkit / "VOC2012" / "SegmentationObject" / f"2012_{picture.id:06d}.png"
+        objects = np.asarray(Image.open(mask))
+        items = api.loadAnns(api.getAnnIds(imgIds=picture.id))
+        found = dataset.annotations(picture)
+        assert len(items) == len(found.labels) == len(np.unique(objects)) - 2
+        for index, item in enumerate(items, start=1):
+            truth = objects == index
+            drawn = api.annToMask(item).astype(bool)
+            assert item["area"] == truth.sum()
+            rows, columns = np.nonzero(truth)
+            assert found.boxes[index - 1].tolist() == [
+                *(columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+            ]
+            if item["iscrowd"]:
+                np.testing.assert_array_equal(drawn, truth)
+                crowds += 1
+            else:
+                # polygons run through the centres of the outermost pixels: half a pixel is lost
+                assert (drawn & truth).sum() / (drawn | truth).sum() > 0.85
+    assert report.ignored["train"] == crowds > 0
+
+
+def test_run_lengths_and_polygons() -> None:
+    mask = np.zeros((3, 4), dtype=bool)
+    mask[0, 0] = mask[1:, 2] = True
+    code = generate_module._run_lengths(mask)
+    assert code == {"counts": [0, 1, 6, 2, 3], "size": [3, 4]}
+    assert generate_module._run_lengths(~mask)["counts"] == [1, 6, 2, 3]
+    polygons = generate_module._polygons(mask)
+    assert sorted(polygons) == [[0, 0, 1, 0, 1, 1, 0, 1], [2, 1, 3, 1, 3, 3, 2, 3]]
+
+
 @pytest.mark.parametrize("make", [make_cityscapes, make_ade20k])
 def test_other_layouts_are_reproducible_and_guarded(
     tmp_path: Path, make: Callable[..., Path]
@@ -287,6 +362,27 @@ def test_other_layouts_are_reproducible_and_guarded(
         make(tmp_path / "out", **values)
     with pytest.raises(DataError, match="other parameters"):
         make_voc(tmp_path / "out", **values)
+
+
+@pytest.mark.parametrize("make", [make_voc_boxes, make_coco])
+def test_detection_layouts_are_reproducible_and_guarded(
+    tmp_path: Path, make: Callable[..., Path]
+) -> None:
+    values = {"train": 3, "val": 2, "seed": 5}
+    root = make(tmp_path / "out", **values)
+    before = digests(root)
+    assert len(before) in (12, 8)  # VOC: 5 pictures, 5 XML, 2 lists; COCO: 5, 2 JSON and marker
+    assert digests(make(tmp_path / "twin", **values)) == before
+    assert make(tmp_path / "out", **values) == root
+    pictures = {name: digest for name, digest in before.items() if name.endswith(".jpg")}
+    assert pictures.items() < digests(make(tmp_path / "more", **values | {"val": 4})).items()
+    with pytest.raises(DataError, match="other parameters"):
+        make(tmp_path / "out", **values | {"seed": 6})
+    next(root.rglob("*.jpg")).unlink()
+    with pytest.raises(DataError, match="changed since"):
+        make(tmp_path / "out", **values)
+    with pytest.raises(ConfigError, match="classes must be from 1 to 20, not 21"):
+        make(tmp_path / "bad", **values, classes=21)
 
 
 def test_impossible_values_of_other_layouts(tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ from mmseg.models.decode_heads import FCNHead
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
-from vicregl_bench.heads.fcn_sweep import FcnOptions, FcnSweep, seeded
-from vicregl_bench.heads.sweep import DROPOUT, HeadSpec
+from vicregl_bench.heads.fcn_sweep import FcnOptions, FcnSweep
+from vicregl_bench.heads.streams import DROPOUT, seeded
+from vicregl_bench.heads.sweep import HeadSpec
 
 D, D2, C = 16, 8, 5
 DECODE = FcnOptions(channels=8, num_convs=2, concat_input=True, dropout=0.3)

@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vicregl_bench.heads.linear_sweep import HeadSpec, LinearSweep
+from vicregl_bench.heads.linear_sweep import LinearSweep
+from vicregl_bench.heads.sweep import HeadSpec
 
 D, C = 12, 5
 RELEASED: dict[str, Any] = {"batch_norm": True, "dropout": 0.3}

@@ -61,7 +61,7 @@ def test_every_cut_and_flipped_bits_end_in_one_line(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for length in range(0, len(whole), 37):
         path.write_bytes(whole[:length])
-        with pytest.raises(RecordError, match="damaged or half-written"):
+        with pytest.raises(RecordError, match="damaged, half-written"):
             load_predictions(path)
     for place in range(0, len(whole), 11):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
@@ -78,7 +78,7 @@ def test_another_kind_of_file(tmp_path: Path) -> None:
         load_predictions(path)
     for content in (pickle.dumps({"a": 1}), b"\x89PNG", np_bytes(np.zeros(3)), b""):
         path.write_bytes(content)
-        with pytest.raises(RecordError, match="damaged or half-written"):
+        with pytest.raises(RecordError, match="damaged, half-written"):
             load_predictions(path)
 
 

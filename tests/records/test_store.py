@@ -1,4 +1,5 @@
 import errno
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ def make_record(
             "source": "s",
             "settings": {},
             "select": "val",
+            "metric": "miou",
         },
         "checkpoint": {
             "name": name,
@@ -48,15 +50,22 @@ def make_record(
         "deviations": [],
         "progress": {"iterations": 60, "of": 60},
         "results": [
-            {"lr": 0.1, "seed": 0, "miou": 50.0, "pixel_accuracy": 90.0, "class_iou": {"x": None}}
+            {
+                "lr": 0.1,
+                "seed": 0,
+                "score": 50.0,
+                "scores": {"miou": 50.0, "pixel_accuracy": 90.0},
+                "by_class": {"x": None},
+            }
         ],
         "best": {
             "lr": 0.1,
-            "miou_mean": 50.0,
-            "miou_std": 1.0,
-            "seeds": 1,
+            "score": 50.0,
+            "std": 1.0,
+            "seeds": 3,
             "interval": [45.0, 55.0],
-            "class_iou": {"x": None},
+            "scores": {"miou": 50.0, "pixel_accuracy": 90.0},
+            "by_class": {"x": None},
         },
         "cost": {
             "wall_s": 1.0,
@@ -108,9 +117,39 @@ def test_unknown_fields_and_versions_are_refused(tmp_path: Path) -> None:
     path.write_text(text.replace('"status"', '"state"'))
     with pytest.raises(RecordError, match="not valid at"):
         read_record(path)
-    path.write_text(text.replace('"schema_version": 1', '"schema_version": 2'))
-    with pytest.raises(RecordError, match="schema_version 2"):
+    path.write_text(text.replace('"schema_version": 2', '"schema_version": 3'))
+    with pytest.raises(RecordError, match="schema_version 3"):
         read_record(path)
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(RecordError, match="not text"):
+        read_record(path)
+
+
+def test_a_record_of_the_first_schema_reads_as_what_it_would_be_now(tmp_path: Path) -> None:
+    new = make_record(predictions_file=None)
+    tree = json.loads(new.model_dump_json())
+    del tree["task"]["metric"], tree["predictions_file"]
+    old = {"lr": 0.1, "seed": 0, "miou": 50.0, "pixel_accuracy": 90.0, "class_iou": {"x": None}}
+    lost = {"lr": 1.0, "seed": 0, "miou": None, "pixel_accuracy": None, "class_iou": None}
+    tree |= {
+        "schema_version": 1,
+        "results": [old, {**lost, "diverged_at": 3, "holdout_miou": None}],
+        "best": {
+            "lr": 0.1,
+            "miou_mean": 50.0,
+            "miou_std": 1.0,
+            "seeds": 3,
+            "interval": [45.0, 55.0],
+            "class_iou": {"x": None},
+        },
+    }
+    path = tmp_path / "old.json"
+    path.write_text(json.dumps(tree))
+    read = read_record(path)
+    assert read.best == new.best and read.results[0] == new.results[0]
+    assert (read.results[1].score, read.results[1].diverged_at) == (None, 3)
+    assert (read.schema_version, read.task.metric) == (2, "miou")
+    del tree["results"][0]["miou"]
+    path.write_text(json.dumps(tree))
+    with pytest.raises(RecordError, match="schema_version 1"):
         read_record(path)

@@ -48,13 +48,13 @@ def test_a_table_of_the_paper_keeps_its_protocols() -> None:
 
 def test_curve_is_the_mean_over_seeds_and_counts_the_diverged() -> None:
     def head(lr: float, seed: int, miou: float | None) -> dict[str, Any]:
-        lost = {"miou": miou, "pixel_accuracy": miou, "class_iou": None}
+        lost = {"score": miou, "scores": {"miou": miou, "pixel_accuracy": miou}}
         return {"lr": lr, "seed": seed, **lost, "diverged_at": 3 if miou is None else None}
 
     heads = [head(0.1, 0, 40.0), head(0.1, 1, 44.0), head(1.0, 0, None), head(1.0, 1, 10.0)]
     curve = learning_rate_curve(make_record(results=heads))
     assert curve["lr"].tolist() == [1.0, 0.1]
-    assert curve["mIoU"].tolist() == [10.0, 42.0]
+    assert curve["score"].tolist() == [10.0, 42.0]
     assert curve["std"].tolist() == [0.0, 2.0]
     assert curve["diverged"].tolist() == [1, 0]
 
@@ -75,7 +75,7 @@ def test_equal_file_names_of_other_weights_are_other_rows() -> None:
 
 def test_measurements_are_numbers() -> None:
     row = measurements([make_record(deviations=("x: 1 instead of 2",))]).iloc[0]
-    assert (row["miou"], row["std"], row["low"]) == (50.0, 1.0, 45.0)
+    assert (row["score"], row["std"], row["low"]) == (50.0, 1.0, 45.0)
     assert row["deviations"] == "x: 1 instead of 2"
 
 

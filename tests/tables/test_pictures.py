@@ -22,10 +22,10 @@ TRUTH[10:20, 10:30] = 15
 TRUTH[0] = 255
 
 
-def scored(class_iou: dict[str, float | None], **changes: Any) -> Record:
+def scored(by_class: dict[str, float | None], **changes: Any) -> Record:
     best = make_record().best
     assert best is not None
-    return make_record(best=best.model_dump() | {"class_iou": class_iou}, **changes)
+    return make_record(best=best.model_dump() | {"by_class": by_class}, **changes)
 
 
 def pixels(path: Path) -> np.ndarray:
@@ -94,7 +94,12 @@ def test_150_classes_stand_in_columns(tmp_path: Path) -> None:
 
 def test_the_curve_follows_the_record(tmp_path: Path) -> None:
     def head(lr: float, miou: float | None) -> dict[str, Any]:
-        return {"lr": lr, "seed": 0, "miou": miou, "pixel_accuracy": miou, "class_iou": None}
+        return {
+            "lr": lr,
+            "seed": 0,
+            "score": miou,
+            "scores": {"miou": miou, "pixel_accuracy": miou},
+        }
 
     draw_curve(make_record(results=[head(0.1, 50.0), head(0.01, 40.0)]), tmp_path / "a.png")
     draw_curve(make_record(results=[head(0.1, 40.0), head(0.01, 50.0)]), tmp_path / "b.png")

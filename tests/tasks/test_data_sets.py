@@ -53,7 +53,7 @@ def test_a_run_leaves_a_whole_record(
     name: str, arch: str, task: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     root = request.getfixturevalue(f"tiny_{name}")
-    outcome = run(name, root, tmp_path, arch, task, pictures=1)
+    outcome = run(name, root, tmp_path, arch, task, pictures=4)
     record, dataset = outcome.record, read_segmentation(name, root)
     assert read_record(outcome.path) == record
     assert record.status == "complete"
@@ -61,8 +61,8 @@ def test_a_run_leaves_a_whole_record(
     assert (record.data.train, record.data.val, record.data.variant) == (8, 4, dataset.variant)
     heads = len(record.task.settings["sweep"]["lrs"]) * 2
     assert len(record.results) == heads
-    assert all(tuple(result.class_iou or ()) == dataset.classes for result in record.results)
-    assert record.best is not None and tuple(record.best.class_iou) == dataset.classes
+    assert all(tuple(result.by_class or ()) == dataset.classes for result in record.results)
+    assert record.best is not None and tuple(record.best.by_class) == dataset.classes
     assert any("train pictures" in deviation for deviation in record.deviations)
     truth = [dataset.read_labels(pair) for pair in dataset.val]
     with np.load(tmp_path / str(record.pictures_file)) as areas:

@@ -15,7 +15,8 @@ from PIL import Image
 from vicregl_bench.data import Pair, SegmentationData, read_segmentation
 from vicregl_bench.data import ade20k as ade
 from vicregl_bench.errors import DataError
-from vicregl_bench.heads.linear_sweep import HeadSpec, LinearSweep
+from vicregl_bench.heads.linear_sweep import LinearSweep
+from vicregl_bench.heads.sweep import HeadSpec
 from vicregl_bench.tasks.protocol import load_task
 from vicregl_bench.tasks.segmentation.dataset import LoadLabels, test_loader, train_loader
 

@@ -91,9 +91,18 @@ def test_bootstrap_brackets_the_score_and_shrinks_with_pictures() -> None:
     assert bootstrap_interval(few, [0, 1]) == bootstrap_interval(few, [0, 1])
 
 
+def test_bootstrap_keeps_rare_classes() -> None:
+    """A class of one picture, never found, counts in every resample."""
+    labelled = np.array([[90, 10]] + [[100, 0]] * 9)
+    found = np.array([[90, 0]] + [[100, 0]] * 9)
+    areas = PictureAreas(tuple("abcdefghij"), found[:, None], found[:, None], labelled)
+    low, high = bootstrap_interval(areas, [0])
+    assert (low, high) == pytest.approx((50.0, 50.0))
+
+
 def test_bootstrap_of_identical_pictures_has_no_width() -> None:
     same = np.ones((5, 1, 2), dtype=np.int64)
     low, high = bootstrap_interval(
         PictureAreas(("a",) * 5, same * 3, same * 4, same[:, 0] * 6), [0]
     )
-    assert low == high == pytest.approx(100 * 3 / 7)
+    assert (low, high) == pytest.approx((100 * 3 / 7,) * 2)

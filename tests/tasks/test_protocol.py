@@ -262,25 +262,25 @@ SCALES = [0.5, 0.75, 1.0, 1.25, 1.5, 1.75]
         (
             "voc_linear",
             {"test.flip": True},
-            ["test.flip: true instead of null"],
+            ["test.flip: true instead of none"],
             {"test": {"flip": True}},
         ),
         (
             "voc_fcn",
             {"test.scales": SCALES},
-            [f"test.scales: {SCALES} instead of null"],
+            [f"test.scales: {SCALES} instead of none"],
             {"test": {"scales": SCALES}},
         ),
         (
             "voc_fcn_ft",
             {"test.flip": True, "test.scales": SCALES},
-            ["test.flip: true instead of null", f"test.scales: {SCALES} instead of null"],
+            ["test.flip: true instead of none", f"test.scales: {SCALES} instead of null"],
             {"test": {"flip": True, "scales": SCALES}},
         ),
         (
             "voc_linear_ft",
             {"schedule.accumulate": 4},
-            ["schedule.accumulate: 4 instead of null"],
+            ["schedule.accumulate: 4 instead of none"],
             {"schedule": {"accumulate": 4}},
         ),
         # what says no more than the protocol does is none
@@ -394,3 +394,8 @@ def test_every_task_loads_in_every_profile() -> None:
         assert info.name == name
         for profile in ("paper", "ci"):
             assert load_task(name, profile).info == info
+
+
+def test_a_setting_taken_away_is_a_deviation_too() -> None:
+    task = load_task("voc_linear", "ci", {"backbone.output_stride": None})
+    assert [str(d) for d in task.deviations] == ["backbone.output_stride: none instead of 16"]

@@ -49,7 +49,7 @@ def run(*args: Any, reporter: Any = None, **kwargs: Any) -> RunOutcome:
 
 
 def scores(outcome: RunOutcome) -> list[Any]:
-    return [result.class_iou for result in outcome.record.results]
+    return [result.by_class for result in outcome.record.results]
 
 
 @pytest.mark.parametrize("task", ["voc_linear", "voc_linear_released"])
@@ -67,12 +67,12 @@ def test_a_run_leaves_a_whole_record(task: str, tiny_voc: Path, tmp_path: Path) 
     assert any("SegmentationClassAug" in d for d in record.deviations)
     best = record.best
     assert best is not None and best.seeds == 2
-    of_best = [r.miou for r in record.results if r.lr == best.lr]
-    assert best.miou_mean == pytest.approx(np.mean(of_best), abs=1e-3)
-    assert best.miou_std == pytest.approx(np.std(of_best), abs=1e-3)
+    of_best = [r.score for r in record.results if r.lr == best.lr]
+    assert best.score == pytest.approx(np.mean(of_best), abs=1e-3)
+    assert best.std == pytest.approx(np.std(of_best), abs=1e-3)
     for lr in (0.1, 0.01):
-        assert best.miou_mean >= np.mean([r.miou for r in record.results if r.lr == lr]) - 1e-3
-    assert best.interval[0] <= best.miou_mean <= best.interval[1]
+        assert best.score >= np.mean([r.score for r in record.results if r.lr == lr]) - 1e-3
+    assert best.interval[0] <= best.score <= best.interval[1]
     assert record.cost.pictures_per_second and record.cost.peak_memory_mib > 100
     kept = load_predictions(tmp_path / str(record.predictions_file))
     assert len(kept) == 2
@@ -93,7 +93,7 @@ def test_a_run_leaves_a_whole_record(task: str, tiny_voc: Path, tmp_path: Path) 
             ),
             where=(areas["predicted"].sum(0)[0] + areas["labelled"].sum(0)) > 0,
         )
-    assert miou == pytest.approx(record.results[0].miou, abs=1e-3)
+    assert miou == pytest.approx(record.results[0].score, abs=1e-3)
 
 
 def test_it_learns_what_can_be_learnt(tiny_voc: Path, tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_it_learns_what_can_be_learnt(tiny_voc: Path, tmp_path: Path) -> None:
         for n in (1, 80)
     )
     assert begun.record.best and trained.record.best
-    assert trained.record.best.miou_mean > begun.record.best.miou_mean + 10
+    assert trained.record.best.score > begun.record.best.score + 10
 
 
 def test_the_same_again_is_skipped_and_force_repeats_it(tiny_voc: Path, tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_diverged_heads_are_marked_and_the_rest_counts(tiny_voc: Path, tmp_path:
     outcome = run(tiny_voc, tmp_path, overrides={"sweep.lrs": [1e30, 0.1]}, reporter=reporter)
     good = run(tiny_voc, tmp_path, overrides={"sweep.lrs": [0.1]})
     lost = outcome.record.results[:2]
-    assert all(r.miou is None and r.diverged_at is not None for r in lost)
+    assert all(r.score is None and r.diverged_at is not None for r in lost)
     assert scores(outcome)[2:] == scores(good)
     assert outcome.record.best and outcome.record.best.lr == 0.1
     assert len([w for w in reporter.warnings if "lr 1e+30" in w]) == 2
@@ -195,11 +195,9 @@ def test_holdout_selects_on_a_slice_of_train(tiny_voc: Path, tmp_path: Path) -> 
     outcome = run(tiny_voc, tmp_path, select="holdout")
     record = outcome.record
     assert (record.data.train, record.data.holdout) == (11, 1)
-    assert all(r.holdout_miou is not None for r in record.results)
+    assert all(r.holdout is not None for r in record.results)
     assert any("held out" in d for d in record.deviations)
-    means = {
-        lr: np.mean([r.holdout_miou for r in record.results if r.lr == lr]) for lr in (0.1, 0.01)
-    }
+    means = {lr: np.mean([r.holdout for r in record.results if r.lr == lr]) for lr in (0.1, 0.01)}
     assert record.best and record.best.lr == max(means, key=lambda lr: means[lr])
 
 
@@ -258,7 +256,7 @@ def test_the_protocol_is_what_runs() -> None:
     from vicregl_bench.backbones.zoo import find_architecture
     from vicregl_bench.data.voc import MASKS as VOC_MASKS
     from vicregl_bench.tasks.segmentation.dataset import test_pipeline, train_pipeline
-    from vicregl_bench.tasks.segmentation.frozen import build_optimizer, build_sweep
+    from vicregl_bench.tasks.segmentation.sweeps import build_optimizer, build_sweep
     from vicregl_bench.tasks.segmentation.training import learning_rate_schedule
 
     task = load_task("voc_linear_released", "paper", {"sweep.lrs": [0.1, 0.01]})
@@ -372,6 +370,6 @@ def test_a_pretrained_backbone_beats_a_random_one(shared: Path, tmp_path: Path) 
     for source in sources:
         record = run(root, tmp_path, source=source, overrides=few | ci).record
         assert record.best
-        scores_.append(record.best.miou_mean)
+        scores_.append(record.best.score)
     assert scores_[0] > 15
     assert scores_[1] < 6

@@ -143,6 +143,7 @@ def _views_text(views: Any) -> str:
 def ls_records(records: Records = _RECORDS, as_json: Json = False) -> None:
     """List the records of a folder."""
     from vicregl_bench.records import read_records
+    from vicregl_bench.records.metrics import metric_title
 
     found = read_records(records)
     if as_json:
@@ -155,22 +156,28 @@ def ls_records(records: Records = _RECORDS, as_json: Json = False) -> None:
                     "version": record.task.version,
                     "profile": record.task.profile,
                     "status": record.status,
-                    "miou": record.best.miou_mean if record.best else None,
+                    "metric": record.task.metric,
+                    "score": record.best.score if record.best else None,
                     "created": record.created,
                 }
                 for record in found
             ]
         )
         return
+    if not found:
+        print_text(f"no records in {records}; `vicregl-bench run` makes one")
+        return
     print_rows(
-        ["checkpoint", "task", "profile", "status", "best mIoU", "made", "file"],
+        ["checkpoint", "task", "profile", "status", "best", "made", "file"],
         [
             [
                 record.checkpoint.name,
                 f"{record.task.name} v{record.task.version}",
                 record.task.profile,
                 record.status,
-                f"{record.best.miou_mean:.2f}" if record.best else "–",
+                f"{metric_title(record.task.metric)} {record.best.score:.2f}"
+                if record.best
+                else "–",
                 record.created[:16],
                 record.file_name,
             ]

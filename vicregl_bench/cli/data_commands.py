@@ -1,5 +1,6 @@
 """`vicregl-bench data`: check a data root, or make pictures up."""
 
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +11,13 @@ from vicregl_bench.cli.reporter import StderrReporter
 from vicregl_bench.errors import EXIT_CHECK_FAILED, ConfigError
 
 if TYPE_CHECKING:
-    from vicregl_bench.data import CheckReport, SegmentationData
+    from vicregl_bench.data import (
+        CheckReport,
+        DetectionData,
+        DetectionReport,
+        Report,
+        SegmentationData,
+    )
 
 data = typer.Typer(help="Check a data root, or make a small one up.", no_args_is_help=True)
 
@@ -20,63 +27,101 @@ def check(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="TASK", help="Task whose data is checked, or voc, cityscapes, ade20k."
+            metavar="TASK",
+            help="Task whose data is checked, or voc, cityscapes, ade20k, voc_boxes, coco.",
         ),
     ],
     data_root: Annotated[Path, typer.Option(help="Where the data set is.")],
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
-    """Decode every picture and mask: counts, label histogram, whatever is wrong. Exit 1 if so."""
-    from vicregl_bench.data import check_segmentation
+    """Decode every picture, read every mask or box: counts, whatever is wrong. Exit 1 if so."""
+    from vicregl_bench.data import CheckReport, DetectionReport
+    from vicregl_bench.data.sound import check as check_data
 
     dataset = _read(name, data_root)
     with StderrReporter() as reporter:
         total = len(dataset.train) + len(dataset.val)
         update = reporter.stage("decoding", total)
-        report = check_segmentation(dataset, on_progress=lambda done, _: update(done))
+        report = check_data(dataset, on_progress=lambda done, _: update(done))
     if as_json:
         print_json(report.to_json())
-    else:
-        _print_report(report)
+    elif isinstance(report, DetectionReport):
+        _print_detection(report)
+    elif isinstance(report, CheckReport):
+        _print_segmentation(report)
     if not report.ok:
         raise typer.Exit(EXIT_CHECK_FAILED)
 
 
-def _read(name: str, data_root: Path) -> "SegmentationData":
+def _read(name: str, data_root: Path) -> "SegmentationData | DetectionData":
     """Read the lists of a data set, or of a task's data set in the task's variant."""
-    from vicregl_bench.data import SEGMENTATION_SETS, read_segmentation
+    from vicregl_bench.data import (
+        DETECTION_SETS,
+        SEGMENTATION_SETS,
+        read_detection,
+        read_segmentation,
+    )
     from vicregl_bench.tasks.protocol import load_task, task_names
 
-    if name in SEGMENTATION_SETS:
-        return read_segmentation(name, data_root)
-    if name not in task_names():
-        raise ConfigError(
-            f"no task or data set {name!r}; data sets: {', '.join(SEGMENTATION_SETS)} "
-            "(`vicregl-bench ls tasks` lists the tasks)"
+    dataset, variant = name, None
+    known = (*SEGMENTATION_SETS, *DETECTION_SETS)
+    if name not in known:
+        if name not in task_names():
+            raise ConfigError(
+                f"no task or data set {name!r}; data sets: {', '.join(known)} "
+                "(`vicregl-bench ls tasks` lists the tasks)"
+            )
+        settings = load_task(name).settings.data
+        dataset, variant = settings.dataset, settings.variant
+    if dataset in DETECTION_SETS:
+        return read_detection(dataset, data_root, variant)
+    return read_segmentation(dataset, data_root, variant)
+
+
+def _print_segmentation(report: "CheckReport") -> None:
+    _print_head(report, f"{report.variant}, masks: {report.masks}")
+    pictures = {split: [*counts, None] for split, counts in report.pictures.items()}
+    _print_counts([*report.classes, "(ignored)"], "pixels", report.pixels, pictures)
+    _print_problems(report)
+
+
+def _print_detection(report: "DetectionReport") -> None:
+    _print_head(report, report.variant)
+    _print_counts(report.classes, "objects", report.objects, report.pictures)
+    for split in ("train", "val"):
+        print_text(
+            f"{split}: {sum(report.objects[split]):,} objects, {report.ignored[split]:,} more "
+            f"difficult or crowds; {report.empty[split]:,} pictures without objects"
         )
-    settings = load_task(name).settings.data
-    return read_segmentation(settings.dataset, data_root, settings.variant)
+    _print_problems(report)
 
 
-def _print_report(report: "CheckReport") -> None:
-    print_text(
-        f"{report.root} ({report.variant}, masks: {report.masks}): {report.train} train, "
-        f"{report.val} val"
-    )
+def _print_head(report: "Report", what: str) -> None:
+    print_text(f"{report.root} ({what}): {report.train} train, {report.val} val")
     for note in report.notes:
         print_text(f"note: {note}")
-    width = max(14, 2 + max(map(len, report.classes)))
-    print_text(
-        f"{'class':<{width}}{'train pixels':>14}{'pictures':>10}{'val pixels':>14}{'pictures':>10}"
-    )
 
-    def shown(split: str, i: int) -> str:
-        counts = report.pictures[split]
-        return f"{counts[i]:>10,}" if i < len(counts) else " " * 10
 
-    for i, name in enumerate([*report.classes, "(ignored)"]):
-        cells = [f"{report.pixels[split][i]:>14,}{shown(split, i)}" for split in ("train", "val")]
-        print_text(f"{name:<{width}}{''.join(cells)}")
+def _print_counts(
+    names: Sequence[str],
+    unit: str,
+    counts: Mapping[str, Sequence[int]],
+    pictures: Mapping[str, Sequence[int | None]],
+) -> None:
+    """Print a row a class: counts and pictures of train, then of val."""
+    width = max(14, 2 + max(map(len, names)))
+    heads = [f"{f'{split} {unit}':>14}{'pictures':>10}" for split in ("train", "val")]
+    print_text(f"{'class':<{width}}{''.join(heads)}")
+
+    def cells(split: str, i: int) -> str:
+        shown = pictures[split][i]
+        return f"{counts[split][i]:>14,}" + (" " * 10 if shown is None else f"{shown:>10,}")
+
+    for i, name in enumerate(names):
+        print_text(f"{name:<{width}}{cells('train', i)}{cells('val', i)}")
+
+
+def _print_problems(report: "Report") -> None:
     for problem in report.problems:
         print_text(f"{problem.severity}: {problem.file}: {problem.text}")
     print_text("sound" if report.ok else f"{len(report.errors)} errors")
@@ -84,7 +129,9 @@ def _print_report(report: "CheckReport") -> None:
 
 @data.command()
 def make(
-    layout: Annotated[str, typer.Argument(help="Layout: voc, cityscapes or ade20k.")],
+    layout: Annotated[
+        str, typer.Argument(help="Layout: voc, cityscapes, ade20k, voc_boxes or coco.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder to make; gets the data set's official tree.")],
     train: Annotated[int, typer.Option(help="Training pictures.")] = 48,
     val: Annotated[int, typer.Option(help="Validation pictures.")] = 24,
@@ -92,9 +139,21 @@ def make(
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """Make small textured pictures up in a genuine data set's layout."""
-    from vicregl_bench.data import make_ade20k, make_cityscapes, make_voc
+    from vicregl_bench.data import (
+        make_ade20k,
+        make_cityscapes,
+        make_coco,
+        make_voc,
+        make_voc_boxes,
+    )
 
-    makers = {"voc": make_voc, "cityscapes": make_cityscapes, "ade20k": make_ade20k}
+    makers: dict[str, Callable[..., Path]] = {
+        "voc": make_voc,
+        "cityscapes": make_cityscapes,
+        "ade20k": make_ade20k,
+        "voc_boxes": make_voc_boxes,
+        "coco": make_coco,
+    }
     if layout not in makers:
         raise ConfigError(f"no layout {layout!r}; use {', '.join(makers)}")
     root = makers[layout](out, train=train, val=val, seed=seed)

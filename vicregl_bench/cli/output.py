@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from vicregl_bench.records.metrics import metric_title
 from vicregl_bench.records.schema import Record
 
 _BAR_WIDTH = 30
@@ -31,9 +32,13 @@ def print_rows(columns: list[str], rows: list[list[str]]) -> None:
     Console(highlight=False, width=width, markup=False).print(table)
 
 
+def _number(value: Any) -> str:
+    return "–" if value != value else f"{value:.2f}"
+
+
 def print_record(record: Record) -> None:
     """Print a record for people: what was run, the learning-rate curve, the best."""
-    from vicregl_bench.tables.frames import learning_rate_curve
+    from vicregl_bench.tables.frames import learning_rate_curve, score_text
 
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
     task, checkpoint, data = record.task, record.checkpoint, record.data
@@ -49,22 +54,23 @@ def print_record(record: Record) -> None:
     if record.status == "interrupted":
         done = record.progress
         console.print(f"[yellow]interrupted[/yellow] after {done.iterations} of {done.of}")
+    metric = metric_title(task.metric)
     if record.results:
         curve = learning_rate_curve(record)
-        top = curve["mIoU"].max()
-        held = "holdout mIoU" in curve
-        columns = ["learning rate", "mIoU", "± seeds", "pixel acc."]
-        table = Table(*columns, *(["holdout mIoU"] if held else []), "", show_edge=False)
+        top = curve["score"].max()
+        more = [name for name in curve if name not in ("lr", "score", "std", "diverged")]
+        heads = [
+            f"holdout {metric}" if name == "holdout" else metric_title(str(name)) for name in more
+        ]
+        table = Table("learning rate", metric, "± seeds", *heads, "", show_edge=False)
         for row in curve.to_dict("records"):
-            bar = "" if row["mIoU"] != row["mIoU"] else "█" * round(_BAR_WIDTH * row["mIoU"] / top)
+            score = row["score"]
+            bar = "" if score != score or not top else "█" * round(_BAR_WIDTH * score / top)
             best = record.best is not None and row["lr"] == record.best.lr
             lost = f" {row['diverged']} diverged" if row["diverged"] else ""
             table.add_row(
                 f"{row['lr']:g}",
-                f"{row['mIoU']:.2f}",
-                f"{row['std']:.2f}",
-                f"{row['pixel acc.']:.2f}",
-                *([f"{row['holdout mIoU']:.2f}"] if held else []),
+                *(_number(row[name]) for name in ("score", "std", *more)),
                 bar + (" best" if best else "") + lost,
                 style="bold" if best else None,
             )
@@ -72,8 +78,8 @@ def print_record(record: Record) -> None:
     if record.best is not None:
         best_, (low, high) = record.best, record.best.interval
         console.print(
-            f"[bold]best mIoU {best_.miou_mean:.2f} ± {best_.miou_std:.2f}[/bold] at lr "
-            f"{best_.lr:g} ({best_.seeds} seeds, chosen on {task.select}); "
+            f"[bold]best {metric} {score_text(best_, 2)}[/bold] at lr {best_.lr:g} "
+            f"({best_.seeds} seed{'s' if best_.seeds > 1 else ''}, chosen on {task.select}); "
             f"95 % over pictures {low:.1f} to {high:.1f}"
         )
     for deviation in record.deviations:

@@ -13,7 +13,7 @@ import typer
 from vicregl_bench.cli.quiet import import_engine
 from vicregl_bench.cli.reporter import StderrReporter
 from vicregl_bench.cli.show_command import PictureRequest, draw_pictures, picture_names
-from vicregl_bench.errors import EXIT_CHECK_FAILED, ConfigError
+from vicregl_bench.errors import EXIT_CHECK_FAILED, BenchError, ConfigError
 
 if TYPE_CHECKING:
     from vicregl_bench.tasks.segmentation.run import RunOutcome
@@ -135,7 +135,10 @@ def run(
             if wanted:
                 reporter.warn(f"draw what it kept: vicregl-bench show {outcome.path} --pictures")
         elif wanted and outcome.record.best is not None:
-            _draw(outcome, data_root, reporter)
+            try:
+                _draw(outcome, data_root, reporter)
+            except BenchError as error:  # the record is there, whatever its pictures
+                reporter.warn(str(error))
     if as_json:
         print_json(outcome.record.model_dump(mode="json"))
     else:

@@ -153,8 +153,8 @@ def _kept(request: PictureRequest, warn: Warn) -> tuple["KeptPrediction", ...]:
     try:
         if name is None:
             raise RecordError(
-                f"{request.path} keeps no predictions (a run from before they were kept, or "
-                "without a score): run its task again with --force"
+                f"{request.path} keeps no predictions: a run without a score has none; one from "
+                "before they were kept is run again with --force"
             )
         kept = load_predictions(request.path.parent / Path(name).name)
     except RecordError as error:
@@ -189,7 +189,7 @@ def _draw_predictions(
     root = Path(record.data.root) if request.data_root is None else request.data_root
     images = _find_pictures(kept, root, dataset)
     rows = [(image, one.truth, one.labels) for image, one in zip(images, kept, strict=True)]
-    classes = () if record.best is None else tuple(record.best.class_iou)
+    classes = () if record.best is None else tuple(record.best.by_class)
     missing = draw_predictions(rows, class_colours(dataset), path, classes)
     if missing:
         warn(

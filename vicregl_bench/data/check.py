@@ -1,37 +1,27 @@
 """The full check of a segmentation set: every picture and mask is decoded once.
 
-`check_segmentation` reports all it finds; `require_sound` runs it once per state of the files,
-remembers a clean result and raises on errors, so that a run never meets a damaged file half way.
+`check_segmentation` reports all it finds. What other checks share is here too: `Report`, `Problems`
+and the decoding of one file.
 """
 
-import contextlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-import platformdirs
 from PIL import Image
 
-from vicregl_bench.atomic import write_atomic
-from vicregl_bench.data.fingerprint import stat_key
+from vicregl_bench.data.detection import Severity
 from vicregl_bench.data.segmentation import Pair, SegmentationData
-from vicregl_bench.errors import DataError
 
-CACHE_VARIABLE = "VICREGL_BENCH_CACHE"
-# Raised whenever the check learns to see more: older memos then no longer count.
-CHECK_VERSION = 2
-_SHOWN = 5  # problems named in one error message
 _CLASSES_SHOWN = 20  # absent classes named in one warning
 
 Progress = Callable[[int, int], None]
-Severity = Literal["error", "warning"]
 
 
 @dataclass(frozen=True)
@@ -43,19 +33,16 @@ class Problem:
     text: str
 
 
-@dataclass(frozen=True)
-class CheckReport:
-    """What `check_segmentation` found."""
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What the check of any data set found."""
 
     root: str
     dataset: str
     variant: str
-    masks: str  # kind of mask values
     train: int
     val: int
     classes: tuple[str, ...]
-    pixels: Mapping[str, tuple[int, ...]]  # by split: every class, then ignored
-    pictures: Mapping[str, tuple[int, ...]]  # by split: pictures that show each class
     problems: tuple[Problem, ...]
     notes: tuple[str, ...]
 
@@ -80,13 +67,54 @@ class CheckReport:
         return {"ok": self.ok, **report}
 
 
+@dataclass(frozen=True, kw_only=True)
+class CheckReport(Report):
+    """What `check_segmentation` found."""
+
+    masks: str  # kind of mask values
+    pixels: Mapping[str, tuple[int, ...]]  # by split: every class, then ignored
+    pictures: Mapping[str, tuple[int, ...]]  # by split: pictures that show each class
+
+
 @dataclass
-class _Finding:
-    """What one pair shows."""
+class FileFindings:
+    """What the files of one pair or picture show."""
 
     errors: list[tuple[Path, str]] = field(default_factory=list)
     warnings: list[tuple[Path, str]] = field(default_factory=list)
-    counts: npt.NDArray[np.int64] | None = None  # (256,) pixels by label
+    counts: npt.NDArray[np.int64] | None = None  # (256,) pixels by label, of a mask
+
+
+@dataclass
+class Problems:
+    """Collects problems of files in `root`; warnings of one text become one."""
+
+    root: Path
+    errors: list[Problem] = field(default_factory=list)
+    warned: dict[str, list[str]] = field(default_factory=dict)
+
+    def add_error(self, path: Path, text: str) -> None:
+        """An error of a file."""
+        self.errors.append(Problem("error", shown(path, self.root), text))
+
+    def add_warning(self, path: Path, text: str) -> None:
+        """A warning of a file, possibly one of many."""
+        self.warned.setdefault(text, []).append(shown(path, self.root))
+
+    def add(self, findings: FileFindings) -> None:
+        """All findings of a pair or picture."""
+        for path, text in findings.errors:
+            self.add_error(path, text)
+        for path, text in findings.warnings:
+            self.add_warning(path, text)
+
+    def listed(self) -> list[Problem]:
+        """The errors as they came, then the warnings."""
+        gathered = []
+        for text, files in self.warned.items():
+            more = f" ({len(files) - 1} more files like it)" if len(files) > 1 else ""
+            gathered.append(Problem("warning", files[0], text + more))
+        return [*self.errors, *gathered]
 
 
 def check_segmentation(
@@ -108,21 +136,14 @@ def check_segmentation(
     jobs = [(split, pair) for split, pairs in dataset.splits.items() for pair in pairs]
     pixels = {split: np.zeros(256, dtype=np.int64) for split in dataset.splits}
     pictures = {split: np.zeros(256, dtype=np.int64) for split in dataset.splits}
-    problems: list[Problem] = []
-    warned: dict[str, list[str]] = {}
-    for split, pairs in dataset.splits.items():
-        if not pairs:
-            problems.append(Problem("error", split, f"the split {split} is empty"))
+    problems = Problems(dataset.root)
+    problems.errors += empty_splits(dataset.splits)
 
     pool = ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1))
     try:
         findings = pool.map(partial(_check_pair, dataset), [pair for _, pair in jobs])
         for done, ((split, _), finding) in enumerate(zip(jobs, findings, strict=True), start=1):
-            problems += [
-                Problem("error", _shown(path, dataset.root), text) for path, text in finding.errors
-            ]
-            for path, text in finding.warnings:
-                warned.setdefault(text, []).append(_shown(path, dataset.root))
+            problems.add(finding)
             if finding.counts is not None:
                 pixels[split] += finding.counts
                 pictures[split] += finding.counts > 0
@@ -131,17 +152,7 @@ def check_segmentation(
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
-    for text, files in warned.items():
-        more = f" ({len(files) - 1} more files like it)" if len(files) > 1 else ""
-        problems.append(Problem("warning", files[0], text + more))
-    absent = [name for label, name in enumerate(dataset.classes) if not pictures["val"][label]]
-    if absent and dataset.val:
-        named = ", ".join(absent[:_CLASSES_SHOWN])
-        if len(absent) > _CLASSES_SHOWN:
-            named += f" and {len(absent) - _CLASSES_SHOWN} more classes"
-        problems.append(
-            Problem("warning", "val", f"no val picture shows {named}: no IoU for these")
-        )
+    absent = absent_classes(dataset.classes, dataset.val, pictures["val"].tolist(), "IoU")
     classes = len(dataset.classes)
     bins = [*range(classes), dataset.ignore]
     return CheckReport(
@@ -154,98 +165,44 @@ def check_segmentation(
         classes=dataset.classes,
         pixels={split: tuple(counts[bins].tolist()) for split, counts in pixels.items()},
         pictures={split: tuple(counts[:classes].tolist()) for split, counts in pictures.items()},
-        problems=tuple(problems),
+        problems=(*problems.listed(), *absent),
         notes=dataset.notes,
     )
 
 
-@dataclass(frozen=True)
-class Soundness:
-    """The warnings of a data set without errors, and whether an earlier check found them."""
-
-    warnings: tuple[Problem, ...]
-    remembered: bool
-
-
-def require_sound(
-    dataset: SegmentationData,
-    *,
-    on_progress: Progress | None = None,
-    cache_dir: Path | None = None,
-) -> Soundness:
-    """Make sure that `dataset` passes the full check, now or in an earlier run.
-
-    A clean check is remembered by `stat_key` in `cache_dir`, by default `data_checks` in the
-    user's cache folder or in the folder that the variable VICREGL_BENCH_CACHE names. A cache that
-    cannot be read or written only means that the check runs again. Errors are not remembered.
-
-    Raises DataError naming the first problems.
-    """
-    memo: Path | None = None
-    # A missing file leaves no key: the full check then names all that are missing.
-    with contextlib.suppress(DataError):
-        key = stat_key(dataset.splits)
-        memo = (cache_dir or _default_cache_dir()) / f"{key}.json"
-        remembered = _remembered(memo, key, dataset)
-        if remembered is not None:
-            return Soundness(remembered, remembered=True)
-    report = check_segmentation(dataset, on_progress=on_progress)
-    if not report.ok:
-        raise DataError(_summary(report))
-    if memo is not None:
-        _remember(memo, report)
-    return Soundness(report.warnings, remembered=False)
+def empty_splits(splits: Mapping[str, Sequence[object]]) -> list[Problem]:
+    """An error for every split without pictures."""
+    return [
+        Problem("error", split, f"the split {split} is empty")
+        for split, items in splits.items()
+        if not items
+    ]
 
 
-def _default_cache_dir() -> Path:
-    override = os.environ.get(CACHE_VARIABLE)
-    base = Path(override) if override else platformdirs.user_cache_path("vicregl-bench")
-    return base / "data_checks"
+def absent_classes(
+    classes: Sequence[str], val: Sequence[object], counts: Sequence[int], metric: str
+) -> list[Problem]:
+    """A warning that names the classes no picture of `val` shows, by `counts`; none for no val."""
+    if not val:
+        return []
+    absent = [name for name, count in zip(classes, counts, strict=False) if not count]
+    if not absent:
+        return []
+    named = ", ".join(absent[:_CLASSES_SHOWN])
+    if len(absent) > _CLASSES_SHOWN:
+        named += f" and {len(absent) - _CLASSES_SHOWN} more classes"
+    return [Problem("warning", "val", f"no val picture shows {named}: no {metric} for these")]
 
 
-def _remembered(memo: Path, key: str, dataset: SegmentationData) -> tuple[Problem, ...] | None:
-    """Return the warnings of an earlier clean check, or None where there is none."""
-    try:
-        content = json.loads(memo.read_text(encoding="utf-8"))
-        known = content["check_version"] == CHECK_VERSION and content["stat_key"] == key
-        report = content["report"]
-        same = (report["dataset"], report["masks"]) == (dataset.name, dataset.masks.kind)
-        if not (known and same and report["ok"] is True):
-            return None
-        return tuple(Problem(**problem) for problem in report["problems"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _remember(memo: Path, report: CheckReport) -> None:
-    content = {
-        "check_version": CHECK_VERSION,
-        "stat_key": memo.stem,
-        "report": report.to_json(),
-    }
-    # a cache that cannot be written only means that the check runs again
-    with contextlib.suppress(OSError):
-        write_atomic(memo, json.dumps(content).encode())
-
-
-def _summary(report: CheckReport) -> str:
-    errors = report.errors
-    named = "; ".join(f"{problem.file}: {problem.text}" for problem in errors[:_SHOWN])
-    more = f"; and {len(errors) - _SHOWN} more" if len(errors) > _SHOWN else ""
-    return (
-        f"the data in {report.root} did not pass its check: {named}{more}. For the whole list run "
-        f"`vicregl-bench data check {report.dataset} --data-root {report.root}`"
-    )
-
-
-def _shown(path: Path, root: Path) -> str:
+def shown(path: Path, root: Path) -> str:
+    """A file as reports name it: relative to the root."""
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
 
-def _check_pair(dataset: SegmentationData, pair: Pair) -> _Finding:
-    finding = _Finding()
-    picture = _decode(pair.image, "picture", finding)
-    mask = _decode(pair.mask, "mask", finding)
+def _check_pair(dataset: SegmentationData, pair: Pair) -> FileFindings:
+    finding = FileFindings()
+    picture = decode(pair.image, "picture", finding)
+    mask = decode(pair.mask, "mask", finding)
     if picture is not None and picture.mode != "RGB":
         kind = "greyscale" if picture.mode in ("L", "LA") else f"of mode {picture.mode}"
         finding.warnings.append((pair.image, f"the picture is {kind}; it is read as RGB"))
@@ -258,7 +215,7 @@ def _check_pair(dataset: SegmentationData, pair: Pair) -> _Finding:
     return finding
 
 
-def _decode(path: Path, what: str, finding: _Finding) -> Image.Image | None:
+def decode(path: Path, what: str, finding: FileFindings) -> Image.Image | None:
     """Decode a file whole; None, and an error in `finding`, where that fails."""
     if not path.is_file():
         finding.errors.append((path, f"the {what} is missing"))
@@ -275,7 +232,7 @@ def _decode(path: Path, what: str, finding: _Finding) -> Image.Image | None:
 
 
 def _check_labels(
-    path: Path, mask: Image.Image, dataset: SegmentationData, finding: _Finding
+    path: Path, mask: Image.Image, dataset: SegmentationData, finding: FileFindings
 ) -> None:
     masks = dataset.masks
     if mask.mode not in ("P", "L"):

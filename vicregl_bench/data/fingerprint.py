@@ -5,16 +5,18 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
+from vicregl_bench.data.detection import Picture
 from vicregl_bench.data.segmentation import Pair
 from vicregl_bench.errors import DataError
 
 # Hashing this much takes about a second; ADE20k and Cityscapes are far beyond it.
 CONTENT_LIMIT = 256 * 2**20
 
-Splits = Mapping[str, Sequence[Pair]]
+Splits = Mapping[str, Sequence[Pair]] | Mapping[str, Sequence[Picture]]
 
 
 @dataclass(frozen=True)
@@ -28,9 +30,9 @@ class Fingerprint:
 def fingerprint(splits: Splits, *, content_limit: int = CONTENT_LIMIT) -> Fingerprint:
     """Identify a data set, for the record; the same wherever the set is stored.
 
-    Up to `content_limit` bytes in all: over split, name and the content of picture and mask of
-    every pair. Beyond it: over split, names and sizes. Pairs count in the order of their list,
-    since a run's data order follows from it.
+    Up to `content_limit` bytes in all: over split, name and the content of picture and mask, or
+    picture and annotation file, of every pair. Beyond it: over split, names and sizes. Pairs count
+    in the order of their list, since a run's data order follows from it.
 
     Raises DataError naming a file that is missing or unreadable.
     """
@@ -38,12 +40,13 @@ def fingerprint(splits: Splits, *, content_limit: int = CONTENT_LIMIT) -> Finger
         path: _stat(path).st_size
         for pairs in splits.values()
         for pair in pairs
-        for path in (pair.image, pair.mask)
+        for path in _files(pair)
     }
+    content = cache(_content)  # one JSON may annotate all pictures
     if sum(sizes.values()) <= content_limit:
         return Fingerprint(
             _digest(
-                [split, pair.name, _content(pair.image), _content(pair.mask)]
+                [split, pair.name, *map(content, _files(pair))]
                 for split, pairs in splits.items()
                 for pair in pairs
             ),
@@ -52,7 +55,7 @@ def fingerprint(splits: Splits, *, content_limit: int = CONTENT_LIMIT) -> Finger
     return Fingerprint(
         _digest(
             [split, pair.name]
-            + [item for path in (pair.image, pair.mask) for item in (_relative(path), sizes[path])]
+            + [item for path in _files(pair) for item in (_relative(path), sizes[path])]
             for split, pairs in splits.items()
             for pair in pairs
         ),
@@ -67,15 +70,20 @@ def stat_key(splits: Splits) -> str:
     record. Raises DataError naming a file that is missing or unreadable.
     """
 
+    @cache
     def entry(path: Path) -> list[object]:
         stat = _stat(path)
         return [_relative(path), stat.st_size, stat.st_mtime_ns]
 
     return _digest(
-        [split, pair.name, *entry(pair.image), *entry(pair.mask)]
+        [split, pair.name, *(item for path in _files(pair) for item in entry(path))]
         for split, pairs in splits.items()
         for pair in pairs
     )
+
+
+def _files(item: Pair | Picture) -> tuple[Path, Path]:
+    return item.files if isinstance(item, Picture) else (item.image, item.mask)
 
 
 def _digest(rows: Iterable[list[object]]) -> str:

@@ -1,19 +1,22 @@
 """Generated data sets in the layouts of real ones, for trying the tool out and for tests.
 
 `make_voc` writes a VOC devkit (segmentation, boxes and class lists) from `scene.draw_scene`,
-`make_cityscapes` and `make_ade20k` their official trees; the pictures say nothing about real data,
-only that a pipeline learns what can be learned.
+`make_voc_boxes` one for detection, `make_cityscapes`, `make_ade20k` and `make_coco` their official
+trees; the pictures say nothing about real data, only that a pipeline learns what can be learned.
 """
 
+import json
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from vicregl_bench.data.ade20k import ADE20K_CLASSES
 from vicregl_bench.data.cityscapes import CITYSCAPES_CLASSES, TRAIN_IDS
+from vicregl_bench.data.coco import CATEGORIES
 from vicregl_bench.data.made_folder import fill_once
 from vicregl_bench.data.scene import LOOKS, MIN_SIDE, Scene, draw_scene
 from vicregl_bench.data.segmentation import IGNORE, Labels
@@ -73,6 +76,51 @@ def make_voc(
 
     pictures = f"VOCdevkit/VOC{year}/JPEGImages/*.jpg"
     fill_once(out, parameters, ("VOCdevkit",), {pictures: train + val}, write)
+    return Path(out) / "VOCdevkit"
+
+
+def make_voc_boxes(
+    out: str | Path,
+    *,
+    train: int,
+    val: int,
+    seed: int,
+    size: tuple[int, int] = (160, 120),
+    classes: int = 6,
+) -> Path:
+    """Write generated pictures with boxes as VOC2007 into the folder `out`; return its VOCdevkit.
+
+    Layout: JPEGImages, Annotations, and the lists trainval (the training pictures) and test (the
+    others) of ImageSets/Main. Objects partly behind another one are marked difficult. No masks;
+    `make_voc` writes those. The rest is as in `make_voc`.
+
+    Raises ConfigError for impossible values, DataError where `out` holds anything else or cannot
+    be written.
+    """
+    _check_values(train, val, seed, size, classes, len(CLASSES) - 1)
+
+    def write(out: Path) -> None:
+        root = out / "VOCdevkit" / "VOC2007"
+        lists = root / "ImageSets" / "Main"
+        for folder in (root / "JPEGImages", root / "Annotations", lists):
+            folder.mkdir(parents=True)
+        for split, numbers in _numbers(train, val).items():
+            for number in numbers:
+                scene = _draw(seed, number, size, classes)
+                _write_voc_boxes(root, f"{number:06d}", scene, hard=True)
+            names = [f"{number:06d}" for number in numbers]
+            _write_lines(lists / ("trainval.txt" if split == "train" else "test.txt"), names)
+
+    fill_once(
+        out,
+        _parameters("voc_boxes", train, val, seed, size, classes),
+        ("VOCdevkit",),
+        {
+            "VOCdevkit/VOC2007/JPEGImages/*.jpg": train + val,
+            "VOCdevkit/VOC2007/Annotations/*.xml": train + val,
+        },
+        write,
+    )
     return Path(out) / "VOCdevkit"
 
 
@@ -180,17 +228,136 @@ def make_ade20k(
     return Path(out) / "ADEChallengeData2016"
 
 
+def make_coco(
+    out: str | Path,
+    *,
+    train: int,
+    val: int,
+    seed: int,
+    size: tuple[int, int] = (160, 120),
+    classes: int = 6,
+) -> Path:
+    """Write generated pictures with boxes and masks in the tree of COCO 2017; return `out`.
+
+    Objects are of `classes` of the 80 classes, spread evenly, with the outlines of their labelled
+    pixels as polygons, through the centres of the outermost ones; `area` counts the pixels. In a
+    picture of three or more objects the last is a crowd (`iscrowd`), as an uncompressed run-length
+    code. The rest is as in `make_voc`.
+
+    Raises ConfigError for impossible values, DataError where `out` holds anything else or cannot
+    be written.
+    """
+    _check_values(train, val, seed, size, classes, len(LOOKS))
+    ids = list(CATEGORIES)
+    used = [0, *(ids[label] for label in _spread(0, len(ids) - 1, classes))]  # by scene label
+
+    def write(out: Path) -> None:
+        (out / "annotations").mkdir(parents=True)
+        for split, numbers in _numbers(train, val).items():
+            (out / f"{split}2017").mkdir()
+            images: list[dict[str, object]] = []
+            annotations: list[dict[str, object]] = []
+            for number in numbers:
+                scene = _draw(seed, number, size, classes)
+                name = f"{number:012d}.jpg"
+                picture = Image.fromarray(scene.image)
+                picture.save(out / f"{split}2017" / name, quality=JPEG_QUALITY)
+                sides = {"height": size[1], "width": size[0]}
+                images.append({"file_name": name, **sides, "id": number, "license": 1})
+                annotations += coco_annotations(number, scene, used)
+            content = {
+                "info": {"description": "vicregl-bench generated", "version": GENERATOR_VERSION},
+                "licenses": [{"id": 1, "name": "generated", "url": ""}],
+                "images": images,
+                "annotations": annotations,
+                "categories": [
+                    {"supercategory": "generated", "id": number, "name": name}
+                    for number, name in CATEGORIES.items()
+                ],
+            }
+            path = out / "annotations" / f"instances_{split}2017.json"
+            path.write_text(json.dumps(content), encoding="utf-8", newline="\n")
+
+    fill_once(
+        out,
+        _parameters("coco", train, val, seed, size, classes),
+        ("annotations", "train2017", "val2017"),
+        {"*2017/*.jpg": train + val, "annotations/instances_*2017.json": 2},
+        write,
+    )
+    return Path(out)
+
+
+def coco_annotations(
+    image_id: int, scene: Scene, categories: Sequence[int]
+) -> list[dict[str, object]]:
+    """Return the COCO annotations of a scene, by `categories` of its labels."""
+    annotations: list[dict[str, object]] = []
+    for index, item in enumerate(scene.instances, start=1):
+        mask = scene.objects == index
+        x0, y0, x1, y1 = item.box
+        crowd = index == len(scene.instances) >= _CROWD_FROM
+        annotations.append(
+            {
+                "segmentation": _run_lengths(mask) if crowd else _polygons(mask),
+                "area": int(mask.sum()),
+                "iscrowd": int(crowd),
+                "image_id": image_id,
+                "bbox": [x0, y0, x1 - x0 + 1, y1 - y0 + 1],
+                "category_id": categories[item.label],
+                "id": image_id * 100 + index,
+            }
+        )
+    return annotations
+
+
+_CROWD_FROM = 3  # objects in a picture
+
+
+def _run_lengths(mask: npt.NDArray[np.bool_]) -> dict[str, object]:
+    """COCO's uncompressed code: lengths of runs of 0, 1, 0, ... down the columns."""
+    flat = mask.ravel(order="F")
+    changes = np.flatnonzero(np.diff(flat)) + 1
+    counts = np.diff([0, *changes.tolist(), flat.size]).tolist()
+    return {"counts": [0, *counts] if flat[0] else counts, "size": list(mask.shape)}
+
+
+def _polygons(mask: npt.NDArray[np.bool_]) -> list[list[float]]:
+    """The outlines of a mask's parts; of a part with no inside, a rectangle around it."""
+    import cv2
+
+    outlines, _ = cv2.findContours(
+        mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
+    )
+    polygons: list[list[float]] = []
+    for outline in outlines:
+        points = outline.reshape(-1, 2)
+        if len(points) < 3:
+            (x0, y0), (x1, y1) = points.min(axis=0), points.max(axis=0)
+            corners = [(x0, y0), (x1 + 1, y0), (x1 + 1, y1 + 1), (x0, y1 + 1)]
+            points = np.array(corners) - 0.5
+        polygons.append([float(value) for value in (points + 0.5).ravel()])
+    return polygons
+
+
 def write_voc_picture(root: Path, name: str, scene: Scene) -> None:
     """Write one scene as picture, masks and annotation of a VOC year folder `root`."""
-    Image.fromarray(scene.image).save(root / "JPEGImages" / f"{name}.jpg", quality=JPEG_QUALITY)
     _palette_image(scene.labels).save(root / "SegmentationClass" / f"{name}.png")
     _palette_image(scene.objects).save(root / "SegmentationObject" / f"{name}.png")
-    annotation = voc_annotation(root.name, name, scene)
+    _write_voc_boxes(root, name, scene, hard=False)
+
+
+def _write_voc_boxes(root: Path, name: str, scene: Scene, *, hard: bool) -> None:
+    Image.fromarray(scene.image).save(root / "JPEGImages" / f"{name}.jpg", quality=JPEG_QUALITY)
+    annotation = voc_annotation(root.name, name, scene, hard=hard)
     (root / "Annotations" / f"{name}.xml").write_text(annotation, encoding="utf-8", newline="\n")
 
 
-def voc_annotation(folder: str, name: str, scene: Scene) -> str:
-    """Return the VOC XML of a scene: boxes count pixels from 1, both ends included."""
+def voc_annotation(folder: str, name: str, scene: Scene, *, hard: bool = False) -> str:
+    """Return the VOC XML of a scene: boxes count pixels from 1, both ends included.
+
+    With `hard`, occluded objects are difficult; else none is.
+    """
     height, width, depth = scene.image.shape
     annotation = ElementTree.Element("annotation")
 
@@ -202,11 +369,12 @@ def voc_annotation(folder: str, name: str, scene: Scene) -> str:
     source = ElementTree.SubElement(annotation, "source")
     add(source, database="vicregl-bench generated", annotation="vicregl-bench", image="generated")
     add(ElementTree.SubElement(annotation, "size"), width=width, height=height, depth=depth)
-    add(annotation, segmented=1)
+    add(annotation, segmented=int(not hard))
     for item in scene.instances:
         thing = ElementTree.SubElement(annotation, "object")
         add(thing, name=CLASSES[item.label], pose="Unspecified", truncated=int(item.truncated))
-        add(thing, occluded=int(item.occluded), difficult=0)
+        difficult = hard and item.occluded
+        add(thing, occluded=int(item.occluded), difficult=int(difficult))
         xmin, ymin, xmax, ymax = (edge + 1 for edge in item.box)
         box = ElementTree.SubElement(thing, "bndbox")
         add(box, xmin=xmin, ymin=ymin, xmax=xmax, ymax=ymax)

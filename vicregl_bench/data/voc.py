@@ -104,8 +104,8 @@ def read_voc_segmentation(data_root: str | Path, *, variant: str = "voc12aug") -
         "VOC2012 segmentation",
         "give VOCdevkit, the VOC2012 folder in it, or the parent of VOCdevkit as data root",
     )
-    train_ids = _read_list(root / _TRAIN_LIST)
-    val_ids = _read_list(root / _VAL_LIST)
+    train_ids = read_list(root / _TRAIN_LIST)
+    val_ids = read_list(root / _VAL_LIST)
     shared = sorted(set(train_ids) & set(val_ids))
     if shared:
         raise DataError(
@@ -143,7 +143,7 @@ def read_voc_segmentation(data_root: str | Path, *, variant: str = "voc12aug") -
     )
 
 
-def _read_list(path: Path) -> list[str]:
+def read_list(path: Path) -> list[str]:
     """Read the ids of an image set: the first word a line, a path in its place reduced to its stem.
 
     (DeepLab's trainaug.txt has `/JPEGImages/<id>.jpg /SegmentationClassAug/<id>.png` lines.)
@@ -167,7 +167,7 @@ def _read_list(path: Path) -> list[str]:
 def _augmented_ids(root: Path) -> list[str]:
     for item in _AUG_LISTS:
         if (root / item).is_file():
-            return _read_list(root / item)
+            return read_list(root / item)
     ids = [path.stem for path in listing(root / _AUG_MASKS, "*.png")]
     if not ids:
         raise DataError(

@@ -52,8 +52,11 @@ def build_settings(model: type[Model], flat: Mapping[str, Any]) -> Model:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        got = json.dumps(first.get("input"), default=str)
-        raise ConfigError(f"setting {key} = {got} is impossible: {first['msg']}") from None
+        got, why = first.get("input"), first["msg"].removeprefix("Value error, ")
+        if first["type"] == "tuple_type":
+            why = f"it is a list, such as [{json.dumps(got, default=str)}]"
+        given = "" if isinstance(got, dict) else f" = {json.dumps(got, default=str)}"
+        raise ConfigError(f"setting {key}{given} is impossible: {why}") from None
 
 
 def require_known(wanted: Iterable[str], planned: Iterable[str], where: str) -> None:

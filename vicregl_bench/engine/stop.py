@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -61,6 +61,14 @@ class StoppableCheckpointHook(CheckpointHook):  # type: ignore[misc]
     def __init__(self, stop: StopFlag, accumulate: int = 1, **kwargs: Any) -> None:
         super().__init__(by_epoch=False, **kwargs)
         self.stop, self.accumulate = stop, accumulate
+        self.saved_at = -1
+        self.on_saved: Callable[[], None] = lambda: None
+
+    def _save_checkpoint(self, runner: Any) -> None:
+        """Save, and tell."""
+        super()._save_checkpoint(runner)
+        self.saved_at = runner.iter
+        self.on_saved()
 
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
@@ -69,6 +77,7 @@ class StoppableCheckpointHook(CheckpointHook):  # type: ignore[misc]
         super().after_train_iter(runner, batch_idx, data_batch, outputs)
         between = (runner.iter + 1) % self.accumulate == 0
         if between and self.stop.agreed() and not runner.train_loop.stop_training:
-            self._save_checkpoint(runner)
+            if self.saved_at != runner.iter:  # a file in use is never written over
+                self._save_checkpoint(runner)
             barrier()  # the first process saves; the others wait for it
             raise RunInterruptedError("stopped")

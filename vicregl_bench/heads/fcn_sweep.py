@@ -20,14 +20,8 @@ import torch
 from mmseg.models.decode_heads import FCNHead
 from torch import Tensor, nn
 
-from vicregl_bench.heads.sweep import (
-    DROPOUT,
-    INITIALISATION,
-    Features,
-    HeadSpec,
-    Sweep,
-    stream_seed,
-)
+from vicregl_bench.heads.streams import DROPOUT, INITIALISATION, seeded
+from vicregl_bench.heads.sweep import Features, HeadSpec, Sweep
 
 
 @dataclass(frozen=True)
@@ -69,25 +63,6 @@ class _Head(FCNHead):  # type: ignore[misc]
 
     def _dump_init_info(self) -> None:
         pass
-
-
-@contextmanager
-def seeded(device: torch.device, *entropy: int) -> Iterator[None]:
-    """Seed torch's default generators of the CPU and of that device, and restore them after.
-
-    Args:
-        device: a CPU or CUDA device. Its numbers follow from the seed; those of the CPU and of CUDA
-            differ.
-        entropy: non-negative integers, from which `stream_seed` makes the seed.
-    """
-    on_gpu = device.type == "cuda"
-    with torch.random.fork_rng(devices=[device] if on_gpu else []):
-        # torch.manual_seed() would seed the GPUs that are not forked as well
-        torch.default_generator.manual_seed(stream_seed(*entropy))
-        if on_gpu:
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(stream_seed(*entropy))
-        yield
 
 
 @contextmanager

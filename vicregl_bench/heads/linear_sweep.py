@@ -19,16 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from vicregl_bench.heads.interpolation import resize_matrix
-from vicregl_bench.heads.sweep import (
-    DROPOUT,
-    INITIALISATION,
-    Features,
-    HeadSpec,
-    Sweep,
-    stream_generator,
-)
-
-__all__ = ["HeadSpec", "LinearSweep"]
+from vicregl_bench.heads.streams import DROPOUT, INITIALISATION, stream_generator
+from vicregl_bench.heads.sweep import Features, HeadSpec, Sweep
 
 
 @dataclass(frozen=True)

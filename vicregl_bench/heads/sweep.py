@@ -8,13 +8,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from vicregl_bench.heads.dense_cross_entropy import DenseCrossEntropy
-
-INITIALISATION, DROPOUT = 1, 2  # what a head's random numbers are for
 
 Features = Tensor | Sequence[Tensor]
 
@@ -25,17 +22,6 @@ class HeadSpec:
 
     lr: float
     seed: int
-
-
-def stream_seed(*entropy: int) -> int:
-    """Seed made of several non-negative integers, independent for any two tuples of them."""
-    state = np.random.SeedSequence(entropy).generate_state(2, dtype=np.uint32)
-    return int(state[0]) << 31 | int(state[1]) >> 1
-
-
-def stream_generator(*entropy: int) -> torch.Generator:
-    """CPU generator with the seed that `stream_seed` makes of these integers."""
-    return torch.Generator().manual_seed(stream_seed(*entropy))
 
 
 class Sweep(nn.Module, ABC):

@@ -4,10 +4,6 @@ One compressed `.npz`: `kind`, `images` (n,), and for picture i `truth_i` and `l
 uint8 both.
 """
 
-import io
-import struct
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,23 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from vicregl_bench.errors import RecordError
-from vicregl_bench.records.store import write_file
+from vicregl_bench.records.arrays import read_arrays, write_arrays
 
 LabelMap = npt.NDArray[np.uint8]
 
 _KIND = "vicregl-bench predictions 1"
 _ADVICE = "run its task again with --force, which keeps them anew"
-# What numpy and zipfile raise on files that are cut short, damaged or of another kind.
-_DAMAGE = (
-    ValueError,
-    KeyError,
-    EOFError,
-    RuntimeError,
-    OSError,
-    zipfile.BadZipFile,
-    zlib.error,
-    struct.error,
-)
 
 
 @dataclass(frozen=True)
@@ -78,9 +63,7 @@ def save_predictions(path: Path, kept: Sequence[KeptPrediction]) -> None:
     for index, one in enumerate(kept):
         arrays[f"truth_{index}"] = one.truth.astype(np.uint8)
         arrays[f"labels_{index}"] = one.labels.astype(np.uint8)
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
-    write_file(path, buffer.getvalue())
+    write_arrays(path, arrays)
 
 
 def load_predictions(path: Path) -> tuple[KeptPrediction, ...]:
@@ -90,25 +73,17 @@ def load_predictions(path: Path) -> tuple[KeptPrediction, ...]:
         RecordError: no such file, truncated, damaged, or of another kind.
     """
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise RecordError(
-            f"cannot read the predictions {path}: {error.strerror}; {_ADVICE}"
-        ) from error
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)):  # numpy takes any other file for a pickle
-            pass
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            if "kind" not in arrays or str(arrays["kind"]) != _KIND:
-                raise RecordError(f"{path} holds no predictions of a run; {_ADVICE}")
-            kept = tuple(
-                KeptPrediction(str(image), arrays[f"truth_{index}"], arrays[f"labels_{index}"])
-                for index, image in enumerate(arrays["images"])
-            )
-    except _DAMAGE as error:
-        raise RecordError(
-            f"the predictions {path} are damaged or half-written; {_ADVICE}"
-        ) from error
+        arrays = read_arrays(path)
+        if str(arrays.get("kind")) != _KIND:
+            raise RecordError(f"{path} holds no predictions of a run")
+        kept = tuple(
+            KeptPrediction(str(image), arrays[f"truth_{index}"], arrays[f"labels_{index}"])
+            for index, image in enumerate(arrays["images"])
+        )
+    except FileNotFoundError as error:
+        raise RecordError(f"no predictions at {path}: {error.strerror}; {_ADVICE}") from error
+    except (RecordError, KeyError) as error:
+        raise RecordError(f"{error}; {_ADVICE}") from error
     for one in kept:
         if one.truth.shape != one.labels.shape or one.truth.ndim != 2:
             raise RecordError(f"the predictions {path} of {one.image} have no one size; {_ADVICE}")

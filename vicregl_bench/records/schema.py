@@ -1,14 +1,15 @@
 """The record of a run: what was measured, under which protocol, on what, and how.
 
-Percentages are in [0, 100], times in seconds, memory in MiB. A value that does not exist (the IoU
-of a class that never occurs, the score of a diverged head) is null, never NaN.
+Scores are percentages in [0, 100], the higher the better (`metrics` has their names); times are in
+seconds, memory in MiB. A value that does not exist (the IoU of a class that never occurs, the score
+of a diverged head) is null, never NaN.
 """
 
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-SCHEMA_VERSION: Literal[1] = 1
+SCHEMA_VERSION: Literal[2] = 2
 
 
 class _Part(BaseModel):
@@ -26,6 +27,7 @@ class TaskInfo(_Part):
     source: str
     settings: dict[str, Any]  # after profile and overrides
     select: Literal["val", "holdout"]  # what the best learning rate was chosen on
+    metric: str  # the score that rates are chosen by and tables show, of `metrics.TITLES`
 
 
 class CheckpointInfo(_Part):
@@ -54,26 +56,29 @@ class DataInfo(_Part):
 
 
 class HeadResult(_Part):
-    """One learning rate and seed."""
+    """One point of the grid and seed."""
 
     lr: float
     seed: int
-    miou: float | None
-    pixel_accuracy: float | None
-    class_iou: dict[str, float | None] | None
-    holdout_miou: float | None = None
+    score: float | None  # of the task's metric
+    scores: dict[str, float | None] = {}  # every metric, the task's own too
+    by_class: dict[str, float | None] | None = None  # the task's metric
+    holdout: float | None = None  # the same score on the held-out slice of train
+    options: dict[str, Any] = {}  # what a grid varies beside the learning rate
     diverged_at: int | None = None  # iteration at which the loss stopped being finite
 
 
 class Best(_Part):
-    """The best learning rate: mean and population standard deviation over its seeds."""
+    """The best point of the grid: mean and population standard deviation over its seeds."""
 
     lr: float
-    miou_mean: float
-    miou_std: float
+    score: float
+    std: float
     seeds: int
     interval: tuple[float, float]  # 95 % bootstrap over val pictures
-    class_iou: dict[str, float | None]  # mean over seeds
+    scores: dict[str, float | None] = {}  # every metric, mean over seeds
+    by_class: dict[str, float | None] = {}  # mean over seeds
+    options: dict[str, Any] = {}
 
 
 class Cost(_Part):
@@ -106,7 +111,7 @@ class Progress(_Part):
 class Record(_Part):
     """One run. `key` identifies protocol, settings, weights and data: one key, one record."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[2] = SCHEMA_VERSION
     key: str
     status: Literal["complete", "interrupted", "diverged"]
     created: str  # ISO 8601, UTC

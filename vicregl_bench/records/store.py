@@ -7,7 +7,8 @@ from pydantic import ValidationError
 
 from vicregl_bench.atomic import write_atomic
 from vicregl_bench.errors import RecordError
-from vicregl_bench.records.schema import Record
+from vicregl_bench.records.migrate import MIGRATIONS, migrate
+from vicregl_bench.records.schema import SCHEMA_VERSION, Record
 
 
 def write_file(path: Path, content: bytes) -> None:
@@ -50,12 +51,17 @@ def read_record(path: Path) -> Record:
             "move it away and run its task again"
         ) from error
     version = tree.get("schema_version") if isinstance(tree, dict) else None
-    if version != 1:
+    if version not in (SCHEMA_VERSION, *MIGRATIONS):
         raise RecordError(
-            f"{path} is no record that this version reads (schema_version {version!r}, not 1)"
+            f"{path} is no record that this version reads (schema_version {version!r}, not "
+            f"{SCHEMA_VERSION})"
         )
     try:
-        return Record.model_validate(tree)
+        return Record.model_validate(migrate(tree))
+    except (KeyError, TypeError, ZeroDivisionError) as error:
+        raise RecordError(
+            f"record {path} is not valid: it is not of schema_version {version} ({error!r})"
+        ) from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

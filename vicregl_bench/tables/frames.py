@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from vicregl_bench.errors import ConfigError
-from vicregl_bench.records.schema import Record
+from vicregl_bench.records.schema import Best, Record
 
 DEVIATION_MARK = "†"
 
@@ -20,7 +20,13 @@ def _cell(record: Record) -> str:
     if record.best is None:
         return "diverged"
     mark = DEVIATION_MARK if record.deviations else ""
-    return f"{record.best.miou_mean:.1f} ± {record.best.miou_std:.1f}{mark}"
+    return f"{score_text(record.best, 1)}{mark}"
+
+
+def score_text(best: Best, digits: int) -> str:
+    """Score and its spread over seeds; of one seed, which has none, the score alone."""
+    spread = f" ± {best.std:.{digits}f}" if best.seeds > 1 else ""
+    return f"{best.score:.{digits}f}{spread}"
 
 
 def _shown(records: Sequence[Record], table: str | None) -> list[Record]:
@@ -37,7 +43,7 @@ def _shown(records: Sequence[Record], table: str | None) -> list[Record]:
 
 
 def leaderboard(records: Sequence[Record], table: str | None = None) -> pd.DataFrame:
-    """Checkpoints by protocols, for reading: best mIoU in percent, mean ± deviation over seeds.
+    """Checkpoints by protocols, for reading: best score in percent, mean ± deviation over seeds.
 
     Interrupted records are left out. A cell whose run deviates from its protocol is marked. A row
     is one set of weights in one architecture; where several runs of it share a column (other
@@ -96,8 +102,9 @@ def measurements(records: Sequence[Record], table: str | None = None) -> pd.Data
                 "version": record.task.version,
                 "profile": record.task.profile,
                 "lr": record.best.lr if record.best else None,
-                "miou": record.best.miou_mean if record.best else None,
-                "std": record.best.miou_std if record.best else None,
+                "metric": record.task.metric,
+                "score": record.best.score if record.best else None,
+                "std": record.best.std if record.best else None,
                 "seeds": record.best.seeds if record.best else 0,
                 "low": record.best.interval[0] if record.best else None,
                 "high": record.best.interval[1] if record.best else None,
@@ -123,25 +130,35 @@ def explain_deviations(records: Sequence[Record], table: str | None = None) -> l
 
 
 def learning_rate_curve(record: Record) -> pd.DataFrame:
-    """Mean and standard deviation of mIoU over seeds for each learning rate of a record."""
+    """Every learning rate of a record, the largest first: means over its seeds.
+
+    Returns:
+        Columns `lr`, `score` and `std` (of the task's metric), `holdout` where a held-out slice
+        chose, the other metrics by their names, and `diverged`, the number of seeds that did.
+    """
+    metric = record.task.metric
+    others = [name for result in record.results for name in result.scores if name != metric]
+    names = list(dict.fromkeys(others))
     frame = pd.DataFrame(
         [
-            {"lr": r.lr, "miou": r.miou, "holdout": r.holdout_miou, "acc": r.pixel_accuracy}
-            for r in record.results
+            {"lr": result.lr, "score": result.score, "holdout": result.holdout}
+            | {name: result.scores.get(name) for name in names}
+            for result in record.results
         ]
     ).astype(float)
     grouped = frame.groupby("lr", sort=True)
     curve = pd.DataFrame(
         {
             "lr": grouped["lr"].first(),
-            "mIoU": grouped["miou"].mean(),
-            "std": grouped["miou"].std(ddof=0),
-            "pixel acc.": grouped["acc"].mean(),
-            "diverged": grouped["miou"].apply(lambda scores: int(scores.isna().sum())),
+            "score": grouped["score"].mean(),
+            "std": grouped["score"].std(ddof=0),
         }
     )
     if frame["holdout"].notna().any():
-        curve.insert(3, "holdout mIoU", grouped["holdout"].mean())
+        curve["holdout"] = grouped["holdout"].mean()
+    for name in names:
+        curve[name] = grouped[name].mean()
+    curve["diverged"] = grouped["score"].apply(lambda scores: int(scores.isna().sum()))
     return curve.reset_index(drop=True).sort_values("lr", ascending=False, ignore_index=True)
 
 

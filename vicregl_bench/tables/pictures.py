@@ -15,9 +15,10 @@ from matplotlib.patches import Patch, Rectangle
 from PIL import Image
 
 from vicregl_bench.errors import ConfigError
+from vicregl_bench.records.metrics import metric_title
 from vicregl_bench.records.schema import Record
 from vicregl_bench.records.store import write_file
-from vicregl_bench.tables.frames import learning_rate_curve
+from vicregl_bench.tables.frames import learning_rate_curve, score_text
 
 LabelMap = npt.NDArray[np.uint8]
 Pixels = npt.NDArray[np.uint8]
@@ -50,18 +51,18 @@ def _plain(text: str) -> str:
 
 
 def draw_curve(record: Record, path: Path) -> None:
-    """MIoU over the learning rate, mean and spread over seeds, the best marked.
+    """The score over the learning rate, mean and spread over seeds, the best marked.
 
     Raises:
         ConfigError: the record has no score (interrupted, or every head diverged).
         RecordError: the file cannot be written.
     """
-    if all(result.miou is None for result in record.results):
+    if all(result.score is None for result in record.results):
         raise ConfigError(f"no learning-rate curve: {_without(record)}")
     curve = learning_rate_curve(record)
     figure = Figure(figsize=(5, 3.2), dpi=120)
     axes = figure.subplots()
-    axes.errorbar(curve["lr"], curve["mIoU"], yerr=curve["std"], marker="o", capsize=3)
+    axes.errorbar(curve["lr"], curve["score"], yerr=curve["std"], marker="o", capsize=3)
     if record.best is not None:
         axes.axvline(record.best.lr, linestyle=":", color="grey", label="best")
         axes.legend(fontsize=8)
@@ -69,7 +70,7 @@ def draw_curve(record: Record, path: Path) -> None:
     axes.set_xticks(curve["lr"], [f"{lr:g}" for lr in curve["lr"]], rotation=45, fontsize=8)
     axes.set_xticks([], minor=True)
     axes.set_xlabel("learning rate")
-    axes.set_ylabel("mIoU (%)")
+    axes.set_ylabel(f"{metric_title(record.task.metric)} (%)")
     axes.set_title(_plain(f"{record.checkpoint.name}, {record.task.name}"), fontsize=9)
     axes.grid(alpha=0.3)
     _save(figure, path)
@@ -110,11 +111,11 @@ def class_bars(record: Record, against: Record | None = None) -> list[ClassBar]:
         if one is not None and one.best is None:
             raise ConfigError(f"no bars per class: {_without(one)}")
     assert record.best is not None
-    own = record.best.class_iou
+    own = record.best.by_class
     if against is None or against.best is None:
         bars = [ClassBar(name, iou) for name, iou in own.items() if iou is not None]
     else:
-        other = against.best.class_iou
+        other = against.best.by_class
         if list(own) != list(other):
             raise ConfigError(
                 f"the record of {against.checkpoint.name} ({against.task.name}) has other classes "
@@ -133,7 +134,7 @@ def class_bars(record: Record, against: Record | None = None) -> list[ClassBar]:
 
 
 def _captions(records: Sequence[Record]) -> list[str]:
-    """What tells records apart in a legend: mIoU and checkpoint, and as much more as needed."""
+    """What tells records apart in a legend: score and checkpoint, and as much more as needed."""
     names = [record.checkpoint.name for record in records]
     if len(set(names)) < len(records):
         names = [
@@ -144,7 +145,7 @@ def _captions(records: Sequence[Record]) -> list[str]:
     if len(set(names)) < len(records):
         names = [f"{name}, {record.key[:12]}" for name, record in zip(names, records, strict=True)]
     return [
-        _plain(f"mIoU {record.best.miou_mean:.1f} ± {record.best.miou_std:.1f}: {name}")
+        _plain(f"{metric_title(record.task.metric)} {score_text(record.best, 1)}: {name}")
         for name, record in zip(names, records, strict=True)
         if record.best is not None
     ]
@@ -170,7 +171,7 @@ def draw_classes(record: Record, path: Path, against: Record | None = None) -> N
     title = f"IoU per class, {record.task.name}"
     if against is not None:
         title += f"\nlargest gain of {record.checkpoint.name} first; differences at the bars"
-    left_out = 0 if record.best is None else len(record.best.class_iou) - len(bars)
+    left_out = 0 if record.best is None else len(record.best.by_class) - len(bars)
     if left_out:
         title += f"\nleft out, as without value: {left_out} of {left_out + len(bars)} classes"
     figure.suptitle(_plain(title), fontsize=9)

@@ -3,31 +3,41 @@
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from mmengine.hooks import Hook
 
 from vicregl_bench.engine.stop import StopFlag
 from vicregl_bench.errors import RunInterruptedError
+from vicregl_bench.tasks.state import Clock
 
 
 class ReportHook(Hook):  # type: ignore[misc]
-    """Tells how many iterations are done; ends training when every head has diverged."""
+    """Tells how many iterations are done; ends training when every head has diverged.
+
+    Args:
+        stage: gives what is called with the number of iterations.
+        clock: told of every iteration.
+        pictures: of a batch.
+    """
 
     priority = "NORMAL"
 
-    def __init__(self, report: Callable[[int], None]) -> None:
-        self.report = report
-        self.iterations = 0  # of this call, those of an earlier part of the run not counted
-        self.peak_bytes = 0  # on CUDA; mmengine's logging resets torch's own peak
+    def __init__(
+        self, stage: Callable[[], Callable[[int], None]], clock: Clock, pictures: int
+    ) -> None:
+        self.stage, self.clock, self.pictures = stage, clock, pictures
+        self.report: Callable[[int], None] = lambda done: None
+
+    def before_train(self, runner: Any) -> None:
+        """Begin the stage when everything is built, so that its pace is that of training."""
+        self.report = self.stage()
+        self.clock.begin_training()
 
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
         """Report an iteration of training."""
-        self.iterations += 1
+        self.clock.step(runner.iter + 1, self.pictures)
         self.report(runner.iter + 1)
-        if torch.cuda.is_available():
-            self.peak_bytes = max(self.peak_bytes, torch.cuda.max_memory_allocated())
         if outputs is not None and int(outputs["heads"]) == 0:
             runner.train_loop.stop_training = True
 

@@ -274,7 +274,10 @@ class Deviation(Section):
     run: Any
 
     def __str__(self) -> str:
-        return f"{self.key}: {json.dumps(self.run)} instead of {json.dumps(self.protocol)}"
+        run, protocol = (
+            "none" if value is None else json.dumps(value) for value in (self.run, self.protocol)
+        )
+        return f"{self.key}: {run} instead of {protocol}"
 
 
 class Task(Section):
@@ -388,8 +391,8 @@ def load_task(
         profile=profile,
         settings=after,
         deviations=tuple(
-            Deviation(key=key, protocol=old.get(key), run=new[key])
-            for key in new
-            if old.get(key) != new[key]
+            Deviation(key=key, protocol=old.get(key), run=new.get(key))
+            for key in old | new
+            if old.get(key) != new.get(key)
         ),
     )

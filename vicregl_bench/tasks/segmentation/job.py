@@ -1,6 +1,5 @@
 """What a run of segmentation computes: begun, measured, or interrupted with something to keep."""
 
-import shutil
 from abc import ABC, abstractmethod
 from pathlib import Path
 from types import TracebackType
@@ -8,11 +7,13 @@ from typing import Self
 
 from filelock import FileLock
 
+from vicregl_bench.atomic import write_atomic
 from vicregl_bench.engine.reporter import Reporter
 from vicregl_bench.engine.stop import StopFlag
-from vicregl_bench.records import Cost, Record
+from vicregl_bench.records import Record, find_record
 from vicregl_bench.tasks.segmentation.plan import Plan
 from vicregl_bench.tasks.segmentation.training import Measured
+from vicregl_bench.tasks.state import Spent
 
 
 class Job(ABC):
@@ -27,6 +28,7 @@ class Job(ABC):
     def __init__(self, plan: Plan, reporter: Reporter, found: Record | None) -> None:
         self.plan, self.reporter, self.found = plan, reporter, found
         self.lock = FileLock(plan.work / "lock")
+        self._repeated = plan.work / "repeats"
 
     def __enter__(self) -> Self:
         return self
@@ -37,26 +39,15 @@ class Job(ABC):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.lock.release()
+        self.lock.release(force=True)
 
     @property
-    def repeats(self) -> bool:
-        """Whether a complete result is to be made again (`--force`), from the beginning."""
-        fresh = self.found is None or self.found.status != "interrupted"
-        return self.plan.request.force and fresh
-
-    @property
-    def iterations_of(self) -> int:
+    def total_iterations(self) -> int:
         """Iterations of the whole task."""
         return self.plan.task.settings.schedule.iters
 
-    @property
     @abstractmethod
-    def iterations(self) -> int:
-        """Iterations done."""
-
-    @abstractmethod
-    def cost(self) -> Cost:
+    def spent(self) -> Spent:
         """What it took so far, earlier interrupted parts included."""
 
     @abstractmethod
@@ -67,21 +58,41 @@ class Job(ABC):
     def measure(self, stop: StopFlag) -> Measured | None:
         """Train and score every head; hold the lock from then on.
 
-        Returns None where another process that works on the same run has left its record.
+        Returns None where another process has left the record of the same run.
 
         Raises:
             RunInterruptedError: asked to stop; the state is saved.
             filelock.Timeout: another process has the run.
         """
 
+    @abstractmethod
     def forget(self) -> None:
         """Remove the state that a finished run needs no more; the logs stay."""
-        forget_state(self.plan.work)
 
+    def finish(self) -> None:
+        """The record is written: nothing is to be resumed."""
+        self.forget()
+        self._repeated.unlink(missing_ok=True)
 
-def forget_state(work: Path) -> None:
-    """Remove the checkpoints and TensorBoard files of a run of mmengine; its log stays."""
-    for path in [*work.glob("*.pth"), work / "last_checkpoint"]:
-        path.unlink(missing_ok=True)
-    for folder in work.glob("*/vis_data"):
-        shutil.rmtree(folder, ignore_errors=True)
+    def left_by_another(self) -> tuple[Path, Record] | None:
+        """The complete record that another process has written since this one began."""
+        found = find_record(self.plan.request.out, self.plan.key)
+        if found is None or found[1].status == "interrupted":
+            return None
+        old = self.found is not None and found[1].created == self.found.created
+        return None if old else found
+
+    def begins_again(self) -> bool:
+        """Whether `--force` is to throw away what there is; said once for each record replaced.
+
+        A repeat that was interrupted goes on, and other processes join it.
+        """
+        found = self.found
+        if not self.plan.request.force or found is None or found.status == "interrupted":
+            return False
+        return not (self._repeated.exists() and self._repeated.read_text() == found.created)
+
+    def note_repeat(self) -> None:
+        """From now on what is in the folder belongs to the repeat of the record found."""
+        assert self.found is not None
+        write_atomic(self._repeated, self.found.created.encode())

@@ -1,6 +1,6 @@
 """mIoU of every head, from histograms kept per picture."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,25 @@ class PictureAreas:
     intersect: IntArray
     predicted: IntArray
     labelled: IntArray
+
+    def to_arrays(self) -> dict[str, Any]:
+        """The same as plain arrays, for a file."""
+        return {
+            "names": np.array(self.names, dtype=np.str_),
+            "intersect": self.intersect.astype(np.int32),
+            "predicted": self.predicted.astype(np.int32),
+            "labelled": self.labelled.astype(np.int32),
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Any]) -> "PictureAreas":
+        """What `to_arrays` gave.
+
+        Raises:
+            KeyError: an array is missing.
+        """
+        counts = (arrays[name].astype(np.int64) for name in ("intersect", "predicted", "labelled"))
+        return cls(tuple(map(str, arrays["names"])), *counts)
 
     def iou(self) -> FloatArray:
         """(K, C) IoU in percent over the data set's pixels; NaN where a class never occurs."""
@@ -45,13 +64,14 @@ def iou_percent(
 def bootstrap_interval(
     areas: PictureAreas, heads: list[int], *, resamples: int = 1000, seed: int = 0
 ) -> tuple[float, float]:
-    """95 % percentile interval of the mean mIoU of some heads over resampled pictures.
+    """95 % percentile interval of the mean mIoU of some heads over reweighted pictures.
 
-    Pictures are drawn with replacement, the same draw for every head; a resample's mIoU averages
-    over the classes that occur in it.
+    The Bayesian bootstrap (Rubin 1981): weights are drawn from a flat Dirichlet distribution, the
+    same for every head. No picture is ever left out, so that every resample has all the classes:
+    drawn with replacement, pictures of rare classes would take the class from the mean with them.
     """
     count = len(areas.names)
-    draws = np.random.default_rng(seed).multinomial(count, [1.0 / count] * count, size=resamples)
+    draws = np.random.default_rng(seed).dirichlet(np.ones(count), size=resamples)
     intersect, predicted = (
         np.tensordot(draws, area[:, heads], axes=1) for area in (areas.intersect, areas.predicted)
     )

@@ -1,6 +1,5 @@
 """From histograms to results: scores of every head, the best learning rate, what is kept."""
 
-import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from vicregl_bench.records import Best, HeadResult
-from vicregl_bench.records.store import write_file
+from vicregl_bench.records.arrays import write_arrays
 from vicregl_bench.tasks.segmentation.metric import FloatArray, PictureAreas, bootstrap_interval
 from vicregl_bench.tasks.segmentation.training import Measured
 
@@ -34,9 +33,7 @@ def head_results(measured: Measured, classes: Sequence[str]) -> tuple[HeadResult
                 HeadResult(
                     lr=head.lr,
                     seed=head.seed,
-                    miou=None,
-                    pixel_accuracy=None,
-                    class_iou=None,
+                    score=None,
                     diverged_at=diverged[k] if diverged[k] >= 0 else None,
                 )
             )
@@ -45,10 +42,13 @@ def head_results(measured: Measured, classes: Sequence[str]) -> tuple[HeadResult
             HeadResult(
                 lr=head.lr,
                 seed=head.seed,
-                miou=_number(np.nanmean(iou[k])),
-                pixel_accuracy=_number(accuracy[k]),
-                class_iou=_by_class(classes, iou[k]),
-                holdout_miou=_number(np.nanmean(held_iou[k])) if held_iou is not None else None,
+                score=_number(np.nanmean(iou[k])),
+                scores={
+                    "miou": _number(np.nanmean(iou[k])),
+                    "pixel_accuracy": _number(accuracy[k]),
+                },
+                by_class=_by_class(classes, iou[k]),
+                holdout=_number(np.nanmean(held_iou[k])) if held_iou is not None else None,
             )
         )
     return tuple(results)
@@ -67,7 +67,7 @@ def choose_best(
     for k, result in enumerate(results):
         by_lr.setdefault(result.lr, []).append(k)
     converged = {
-        lr: [k for k in heads if results[k].miou is not None] for lr, heads in by_lr.items()
+        lr: [k for k in heads if results[k].score is not None] for lr, heads in by_lr.items()
     }
     candidates = {lr: ks for lr, ks in converged.items() if len(ks) == len(by_lr[lr])} or {
         lr: ks for lr, ks in converged.items() if ks
@@ -77,7 +77,7 @@ def choose_best(
 
     def score(lr: float) -> float:
         values = [
-            results[k].holdout_miou if results[k].holdout_miou is not None else results[k].miou
+            results[k].holdout if results[k].holdout is not None else results[k].score
             for k in candidates[lr]
         ]
         return float(np.mean([value for value in values if value is not None]))
@@ -91,22 +91,18 @@ def choose_best(
         per_class = iou.mean(axis=0)
     return Best(
         lr=lr,
-        miou_mean=round(float(means.mean()), 4),
-        miou_std=round(float(means.std()), 4),
+        score=round(float(means.mean()), 4),
+        std=round(float(means.std()), 4),
         seeds=len(heads),
         interval=(round(low, 4), round(high, 4)),
-        class_iou=_by_class(classes, per_class),
+        scores={
+            "miou": round(float(means.mean()), 4),
+            "pixel_accuracy": round(float(areas.pixel_accuracy()[heads].mean()), 4),
+        },
+        by_class=_by_class(classes, per_class),
     )
 
 
 def save_areas(path: Path, areas: PictureAreas) -> None:
     """Keep the histograms of every val picture beside the record, for paired comparisons."""
-    buffer = io.BytesIO()
-    np.savez_compressed(
-        buffer,
-        names=np.array(areas.names),
-        intersect=areas.intersect.astype(np.int32),
-        predicted=areas.predicted.astype(np.int32),
-        labelled=areas.labelled.astype(np.int32),
-    )
-    write_file(path, buffer.getvalue())
+    write_arrays(path, areas.to_arrays())

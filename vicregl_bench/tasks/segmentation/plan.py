@@ -3,8 +3,7 @@
 import difflib
 import hashlib
 import json
-import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +22,6 @@ from vicregl_bench.data import (
 from vicregl_bench.engine.device import choose_device, default_precision
 from vicregl_bench.engine.reporter import Precision, Reporter
 from vicregl_bench.errors import ConfigError
-from vicregl_bench.records import Cost
-from vicregl_bench.records.environment import peak_memory_mib
 from vicregl_bench.records.predictions import picture_name
 from vicregl_bench.tasks.protocol import Task
 from vicregl_bench.tasks.request import RunRequest
@@ -60,33 +57,7 @@ class Plan:
     @property
     def work(self) -> Path:
         """Where the state of the run is kept while it is not complete."""
-        return self.request.out / "work" / self.key[:12]
-
-
-@dataclass
-class Clock:
-    """Seconds spent, earlier interrupted parts of the same run included."""
-
-    start: float = field(default_factory=time.monotonic)
-    earlier: float = 0.0
-    earlier_train: float = 0.0
-    train_s: float = 0.0
-    pictures: int = 0
-    peak_bytes: int = 0
-
-    def wall(self) -> float:
-        """Seconds from the start, earlier parts included."""
-        return self.earlier + time.monotonic() - self.start
-
-    def cost(self, device: torch.device) -> Cost:
-        """The same as a part of a record."""
-        peak = self.peak_bytes / 2**20 if device.type == "cuda" else peak_memory_mib()
-        return Cost(
-            wall_s=round(self.wall(), 2),
-            train_s=round(self.earlier_train + self.train_s, 2),
-            pictures_per_second=round(self.pictures / self.train_s, 2) if self.pictures else None,
-            peak_memory_mib=round(peak, 1),
-        )
+        return (self.request.out / "work" / self.key[:12]).resolve()
 
 
 def make_plan(request: RunRequest) -> Plan:

@@ -1,16 +1,17 @@
 """One run of segmentation: from a request to a record."""
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from filelock import Timeout
 
-from vicregl_bench.data import Pair, SegmentationData, require_sound
+from vicregl_bench.data import require_sound
 from vicregl_bench.engine.device import device_name
 from vicregl_bench.engine.reporter import Reporter
 from vicregl_bench.engine.stop import StopFlag
@@ -25,26 +26,32 @@ from vicregl_bench.records import (
     write_record,
 )
 from vicregl_bench.records.environment import describe_environment
-from vicregl_bench.records.predictions import KeptPrediction, image_below, save_predictions
+from vicregl_bench.records.predictions import (
+    KeptPrediction,
+    image_below,
+    picture_name,
+    predictions_path,
+    save_predictions,
+)
 from vicregl_bench.tasks.request import RunRequest
-from vicregl_bench.tasks.segmentation.finetune import FinetuneJob
-from vicregl_bench.tasks.segmentation.frozen import FrozenJob
+from vicregl_bench.tasks.segmentation.finetune_job import FinetuneJob
+from vicregl_bench.tasks.segmentation.frozen_job import FrozenJob
 from vicregl_bench.tasks.segmentation.job import Job
 from vicregl_bench.tasks.segmentation.outcome import choose_best, head_results, save_areas
 from vicregl_bench.tasks.segmentation.plan import Plan, make_plan, with_doubts
 from vicregl_bench.tasks.segmentation.training import Measured
 
+_LOCK_S = 60  # to write an interrupted record: others hold the lock for as long as writing takes
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
 
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """A record, where it lies, whether it was there before this call, and on what data."""
+    """A record, where it lies, and whether it was there before this call."""
 
     record: Record
     path: Path
     skipped: bool
-    dataset: SegmentationData
 
 
 def run_segmentation(request: RunRequest, reporter: Reporter) -> RunOutcome:
@@ -58,7 +65,7 @@ def run_segmentation(request: RunRequest, reporter: Reporter) -> RunOutcome:
     plan = make_plan(request)
     found = find_record(request.out, plan.key)
     if found is not None and found[1].status != "interrupted" and not request.force:
-        return RunOutcome(found[1], found[0], skipped=True, dataset=plan.dataset)
+        return RunOutcome(found[1], found[0], skipped=True)
     sound = require_sound(plan.dataset, on_progress=_lazy_stage(reporter, "checking the data"))
     for problem in sound.warnings:
         reporter.warn(f"{problem.file}: {problem.text}")
@@ -67,7 +74,7 @@ def run_segmentation(request: RunRequest, reporter: Reporter) -> RunOutcome:
         plan.work.mkdir(parents=True, exist_ok=True)
         make = FrozenJob if plan.task.info.frozen else FinetuneJob
         with make(plan, reporter, None if found is None else found[1]) as job:
-            record, path = _run(job)
+            path, record = _run(job)
     except Timeout:
         raise BenchError(
             f"another run of the same is at work in {plan.work}; wait for it"
@@ -83,7 +90,7 @@ def run_segmentation(request: RunRequest, reporter: Reporter) -> RunOutcome:
             f"a file went away or broke during the run: {reason}; mend it and run the same again: "
             "it resumes"
         ) from error
-    return RunOutcome(record, path, skipped=False, dataset=plan.dataset)
+    return RunOutcome(record, path, skipped=False)
 
 
 def _lazy_stage(reporter: Reporter, name: str) -> Callable[[int, int], None]:
@@ -99,17 +106,19 @@ def _lazy_stage(reporter: Reporter, name: str) -> Callable[[int, int], None]:
     return report
 
 
-def _run(job: Job) -> tuple[Record, Path]:
+def _run(job: Job) -> tuple[Path, Record]:
     stop = StopFlag()
     with stop.listening():
         try:
             measured = job.measure(stop)
         except (RunInterruptedError, KeyboardInterrupt):
-            raise _interrupted(job) from None
+            return _interrupted(job)
+        except torch.OutOfMemoryError as error:
+            raise BenchError(_out_of_memory(job.plan)) from error
         except RuntimeError as error:
             # a signal to the whole process group ends the data loading processes first
             if stop.requested:
-                raise _interrupted(job) from None
+                return _interrupted(job)
             if "DataLoader worker" in str(error):
                 raise BenchError(
                     f"a data loading process died ({_last_line(error)}); out of memory? Run the "
@@ -117,26 +126,47 @@ def _run(job: Job) -> tuple[Record, Path]:
                 ) from error
             raise
     if measured is None:
-        found = find_record(job.plan.request.out, job.plan.key)
-        assert found is not None
-        return found[1], found[0]
+        left = job.left_by_another()
+        assert left is not None
+        return left
     record = _finished_record(job, measured)
     path = write_record(job.plan.request.out, record)
-    job.forget()
-    return record, path
+    job.finish()
+    return path, record
 
 
-def _interrupted(job: Job) -> RunInterruptedError:
-    """Keep what there is; a complete record of the same key (--force) is not replaced by less."""
+def _interrupted(job: Job) -> tuple[Path, Record]:
+    """Keep what there is; a complete record of the same key (--force) is not replaced by less.
+
+    Returns the record that another process has completed meanwhile, if one has.
+
+    Raises:
+        RunInterruptedError: always else.
+    """
     plan = job.plan
-    done = f"interrupted after {job.iterations} of {job.iterations_of}"
-    found = find_record(plan.request.out, plan.key)
-    if found is not None and found[1].status != "interrupted":
-        return RunInterruptedError(f"{done} iterations; the earlier record stays: {found[0]}")
-    path = write_record(plan.request.out, _record(job, "interrupted"))
-    return RunInterruptedError(
+    with job.lock.acquire(timeout=_LOCK_S):
+        left = job.left_by_another()
+        if left is not None:
+            return left
+        done = f"interrupted after {job.spent().iterations} of {job.total_iterations}"
+        found = find_record(plan.request.out, plan.key)
+        if found is not None and found[1].status != "interrupted":
+            raise RunInterruptedError(
+                f"{done} iterations; the earlier record stays: {found[0]}; the same command with "
+                "--force resumes"
+            )
+        path = write_record(plan.request.out, _record(job, "interrupted"))
+    raise RunInterruptedError(
         f"{done} iterations; kept in {path}: run the same command again to resume"
     )
+
+
+def _out_of_memory(plan: Plan) -> str:
+    if plan.task.info.frozen:
+        advice = "fewer --seeds or --lrs at once, or a larger device"
+    else:
+        advice = "--set schedule.accumulate=2 computes a batch in two parts (a deviation)"
+    return f"out of memory on {plan.device}: {advice}"
 
 
 def _last_line(error: Exception) -> str:
@@ -156,22 +186,33 @@ def _finished_record(job: Job, measured: Measured) -> Record:
     stem = record.file_name.removesuffix(".json")
     files = {"pictures_file": f"{stem}.pictures.npz"}
     save_areas(out / files["pictures_file"], areas)
-    if plan.keep:
-        head = next(k for k, r in enumerate(results) if r.lr == best.lr and r.miou is not None)
-        labels = [(pair, measured.scores.kept[str(pair.image)][head]) for pair in plan.keep]
-        files["predictions_file"] = f"{stem}.predictions.npz"
-        save_predictions(out / files["predictions_file"], [_kept(plan, *one) for one in labels])
+    head = next(k for k, r in enumerate(results) if r.lr == best.lr and r.score is not None)
+    kept = _kept(job, measured.scores.kept[head]) if measured.scores.kept else []
+    if kept:
+        predictions = predictions_path(out / record.file_name)
+        save_predictions(predictions, kept)
+        files["predictions_file"] = predictions.name
     return record.model_copy(update={"results": results, "best": best, **files})
 
 
-def _kept(plan: Plan, pair: Pair, labels: npt.NDArray[np.uint8]) -> KeptPrediction:
-    image = image_below(pair.image, plan.request.data_root)
-    return KeptPrediction(image, plan.dataset.read_labels(pair), labels)
+def _kept(job: Job, labels: Mapping[str, npt.NDArray[np.uint8]]) -> list[KeptPrediction]:
+    """The predictions to keep; of a run that was begun with other `--pictures`, what it has."""
+    plan = job.plan
+    kept = []
+    for pair in plan.keep:
+        name = picture_name(pair.image)
+        if name not in labels:
+            job.reporter.warn(f"no prediction of {name}: its run was begun with other --pictures")
+            continue
+        image = image_below(pair.image, plan.request.data_root)
+        kept.append(KeptPrediction(image, plan.dataset.read_labels(pair), labels[name]))
+    return kept
 
 
 def _record(job: Job, status: str) -> Record:
     plan = job.plan
     task, source, request = plan.task, plan.request.source, plan.request
+    spent = job.spent()
     return Record.model_validate(
         {
             "key": plan.key,
@@ -186,6 +227,7 @@ def _record(job: Job, status: str) -> Record:
                 source=task.info.source,
                 settings=task.settings.dump(),
                 select=request.select,
+                metric="miou",
             ),
             "checkpoint": CheckpointInfo(
                 name=source.name,
@@ -207,9 +249,9 @@ def _record(job: Job, status: str) -> Record:
                 fingerprint_kind=plan.fingerprint.kind,
             ),
             "deviations": plan.deviations,
-            "progress": Progress(iterations=job.iterations, of=job.iterations_of),
+            "progress": Progress(iterations=spent.iterations, of=job.total_iterations),
             "frozen_hash_unchanged": job.unchanged(),
-            "cost": job.cost(),
+            "cost": spent.cost(),
             "environment": describe_environment(device_name(plan.device), plan.precision),
             "command": request.command,
         }

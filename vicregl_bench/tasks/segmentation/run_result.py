@@ -1,7 +1,5 @@
 """What one run of a fine-tuned task leaves for the record, in one file."""
 
-import io
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,11 +7,10 @@ from typing import Any
 import numpy as np
 
 from vicregl_bench.errors import RecordError
-from vicregl_bench.records.store import write_file
+from vicregl_bench.heads.sweep import HeadSpec
+from vicregl_bench.records.arrays import read_arrays, write_arrays
 from vicregl_bench.tasks.segmentation.metric import PictureAreas
 from vicregl_bench.tasks.segmentation.training import Scores
-
-_FIELDS = ("names", "intersect", "predicted", "labelled")
 
 
 @dataclass(frozen=True)
@@ -21,10 +18,12 @@ class RunResult:
     """One learning rate and seed.
 
     Attributes:
+        head: the learning rate and seed.
         diverged_at: iteration at which the loss stopped being finite, -1 where it never did.
-        scores: of one head.
+        scores: of this one head.
     """
 
+    head: HeadSpec
     diverged_at: int
     scores: Scores
 
@@ -35,43 +34,44 @@ def save_result(path: Path, result: RunResult) -> None:
     Raises:
         RecordError: no space or no permission.
     """
-    arrays: dict[str, Any] = {"diverged_at": np.array(result.diverged_at)}
-    for name, areas in (("val", result.scores.areas), ("held", result.scores.held)):
+    arrays: dict[str, Any] = {
+        "lr": np.array(result.head.lr, dtype=np.float64),
+        "seed": np.array(result.head.seed),
+        "diverged_at": np.array(result.diverged_at),
+    }
+    for group, areas in (("val", result.scores.areas), ("held", result.scores.held)):
         if areas is not None:
-            arrays |= {f"{name}/{field}": np.asarray(getattr(areas, field)) for field in _FIELDS}
-    kept = result.scores.kept
-    arrays["kept"] = np.array(list(kept), dtype=np.str_)
-    arrays |= {f"kept/{index}": labels for index, labels in enumerate(kept.values())}
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
-    write_file(path, buffer.getvalue())
+            arrays |= {f"{group}/{name}": array for name, array in areas.to_arrays().items()}
+    for kept in result.scores.kept:
+        arrays |= {f"kept/{name}": labels for name, labels in kept.items()}
+    write_arrays(path, arrays)
 
 
-def load_result(path: Path) -> RunResult:
-    """Read a result.
+def load_result(path: Path, head: HeadSpec) -> RunResult:
+    """Read the result of a learning rate and seed.
 
     Raises:
-        RecordError: the file is truncated or no result.
+        FileNotFoundError: no such file.
+        RecordError: the file is damaged, no result, or that of another head.
     """
+    arrays = read_arrays(path)
     try:
-        with np.load(path) as arrays:
-            return RunResult(
-                int(arrays["diverged_at"]),
-                Scores(
-                    _areas(arrays, "val"),
-                    _areas(arrays, "held"),
-                    {
-                        str(name): arrays[f"kept/{index}"]
-                        for index, name in enumerate(arrays["kept"])
-                    },
-                ),
-            )
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise RecordError(f"{path} is damaged or no result of a run") from error
+        found = HeadSpec(float(arrays["lr"]), int(arrays["seed"]))
+        diverged_at = int(arrays["diverged_at"])
+        val, held = (
+            PictureAreas.from_arrays(group) if (group := _group(arrays, name)) else None
+            for name in ("val/", "held/")
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise RecordError(f"{path} is no result of a run") from error
+    if found != head:
+        raise RecordError(f"{path} is of lr {found.lr!r}, seed {found.seed}")
+    return RunResult(found, diverged_at, Scores(val, held, (_group(arrays, "kept/"),)))
 
 
-def _areas(arrays: Any, name: str) -> PictureAreas | None:
-    if f"{name}/names" not in arrays:
-        return None
-    names, *counts = (arrays[f"{name}/{field}"] for field in _FIELDS)
-    return PictureAreas(tuple(map(str, names)), *counts)
+def _group(arrays: dict[str, Any], prefix: str) -> dict[str, Any]:
+    return {
+        name.removeprefix(prefix): array
+        for name, array in arrays.items()
+        if name.startswith(prefix)
+    }

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,13 @@ from vicregl_bench.engine.reporter import Reporter
 from vicregl_bench.engine.runner import DeviceRunner
 from vicregl_bench.engine.stop import StopFlag, StoppableCheckpointHook
 from vicregl_bench.heads.sweep import HeadSpec
+from vicregl_bench.records.predictions import picture_name
 from vicregl_bench.tasks.hooks import EvaluationHook, ReportHook
 from vicregl_bench.tasks.protocol import Task
 from vicregl_bench.tasks.segmentation.dataset import test_loader, train_loader
 from vicregl_bench.tasks.segmentation.metric import PictureAreas, SweepIoUMetric
-from vicregl_bench.tasks.segmentation.plan import Clock, Plan
+from vicregl_bench.tasks.segmentation.plan import Plan
+from vicregl_bench.tasks.state import Clock, resumes
 
 
 @dataclass(frozen=True)
@@ -31,12 +33,12 @@ class Scores:
     Attributes:
         areas: of the val pictures.
         held: of the held-out slice, None where there is none.
-        kept: path of a val picture -> predicted labels (K, H, W).
+        kept: for each head, name of a val picture -> predicted labels (H, W).
     """
 
     areas: PictureAreas | None = None
     held: PictureAreas | None = None
-    kept: Mapping[str, npt.NDArray[np.uint8]] = field(default_factory=dict)
+    kept: tuple[Mapping[str, npt.NDArray[np.uint8]], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ def train_and_score(
         model: what mmengine trains; its predictions are label maps (K, H, W).
         optimizer: of the model's parameters.
         work: where state is kept for resuming.
-        clock: what was spent is added here.
+        clock: counts what it takes, and leaves that with every checkpoint.
         stop: looked at after every iteration and every scored picture.
         reporter: of the progress.
         name: what is trained, for people; empty where it is the whole task.
@@ -124,7 +126,9 @@ def train_and_score(
     holdout_metric = SweepIoUMetric()
     suffix = f" {name}" if name else ""
     evaluation = EvaluationHook(stop)
-    progress = ReportHook(reporter.stage(f"training{suffix}", schedule.iters))
+    progress = ReportHook(
+        lambda: reporter.stage(f"training{suffix}", schedule.iters), clock, schedule.batch_size
+    )
     holdout: dict[str, Any] = {}
     if plan.holdout:
         holdout = {
@@ -134,6 +138,10 @@ def train_and_score(
             "test_cfg": {"type": "TestLoop"},
             "test_evaluator": Evaluator([holdout_metric]),
         }
+    saving = StoppableCheckpointHook(
+        stop, interval=min(500, max(10, schedule.iters // 20)), max_keep_ckpts=2
+    )
+    saving.on_saved = clock.save
     runner = DeviceRunner(
         plan.device,
         model=model,
@@ -160,9 +168,7 @@ def train_and_score(
         optim_wrapper=optimizer,
         param_scheduler=learning_rate_schedule(task),
         default_hooks={
-            "checkpoint": StoppableCheckpointHook(
-                stop, interval=min(500, max(10, schedule.iters // 20)), max_keep_ckpts=2
-            ),
+            "checkpoint": saving,
             "logger": {"type": "LoggerHook", "interval": 50, "log_metric_by_epoch": False},
         },
         custom_hooks=[progress, evaluation],
@@ -171,16 +177,10 @@ def train_and_score(
         randomness={"seed": task.settings.sweep.run_seed},
         default_scope="mmseg",
         experiment_name=f"{plan.key[:12]}-{time.time_ns()}",
-        resume=(work / "last_checkpoint").exists(),
+        resume=resumes(work, reporter.warn),
         **holdout,
     )
-    begin = time.monotonic()
-    try:
-        runner.train()
-    finally:
-        clock.train_s = time.monotonic() - begin
-        clock.pictures = progress.iterations * schedule.batch_size
-        clock.peak_bytes = progress.peak_bytes
+    runner.train()
     if not alive():
         return Scores()
     runner.model = for_test(runner.model)
@@ -191,7 +191,18 @@ def train_and_score(
     runner.val_loop.run()
     if not alive():
         return Scores()
-    return Scores(val_metric.areas, holdout_metric.areas, val_metric.kept)
+    return Scores(val_metric.areas, holdout_metric.areas, _by_head(val_metric.kept))
+
+
+def _by_head(
+    kept: Mapping[str, npt.NDArray[np.uint8]],
+) -> tuple[Mapping[str, npt.NDArray[np.uint8]], ...]:
+    """From path -> labels (K, H, W) to K times name -> labels (H, W)."""
+    heads = max((len(labels) for labels in kept.values()), default=0)
+    return tuple(
+        {picture_name(path): labels[k].astype(np.uint8) for path, labels in kept.items()}
+        for k in range(heads)
+    )
 
 
 def warn_of_divergence(

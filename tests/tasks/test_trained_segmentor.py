@@ -18,7 +18,7 @@ from vicregl_bench.backbones.resnet import resnet_options
 from vicregl_bench.backbones.source import BackboneSource, read_backbone
 from vicregl_bench.tasks.protocol import Task, load_task
 from vicregl_bench.tasks.segmentation.decode_head import SplitLinearHead
-from vicregl_bench.tasks.segmentation.trained import TrainedSegmentor, build_trained
+from vicregl_bench.tasks.segmentation.trained_segmentor import TrainedSegmentor, build_trained
 
 SIZE, CLASSES = 64, 21
 PREPROCESSOR = {

@@ -51,7 +51,7 @@ def run(*args: Any, reporter: Any = None, **kwargs: Any) -> RunOutcome:
 
 
 def scores(outcome: RunOutcome) -> list[Any]:
-    return [result.class_iou for result in outcome.record.results]
+    return [result.by_class for result in outcome.record.results]
 
 
 def folders(asked: RunRequest) -> list[Path]:
@@ -69,7 +69,7 @@ def test_a_list_of_runs_leaves_one_record(tiny_voc: Path, tmp_path: Path) -> Non
         (0.2, 0),
         (0.2, 1),
     ]
-    assert len({str(result.class_iou) for result in record.results}) == 4
+    assert len({str(result.by_class) for result in record.results}) == 4
     assert (record.progress.iterations, record.progress.of) == (48, 48)
     assert record.frozen_hash_unchanged is None
     assert record.environment.precision == "fp32"
@@ -149,7 +149,7 @@ def test_a_run_that_diverges_leaves_the_others(tiny_voc: Path, tmp_path: Path) -
     outcome = run(tiny_voc, tmp_path, overrides={"sweep.lrs": [1e30, 0.5]}, reporter=reporter)
     good = run(tiny_voc, tmp_path, overrides={"sweep.lrs": [0.5]})
     lost, kept = outcome.record.results
-    assert lost.miou is None and lost.diverged_at is not None
+    assert lost.score is None and lost.diverged_at is not None
     assert kept == good.record.results[0]
     assert outcome.record.best and outcome.record.best.lr == 0.5
     assert any("lr 1e+30" in warning for warning in reporter.warnings)
@@ -176,7 +176,7 @@ def test_a_damaged_result_is_found_out_and_made_again(
 def test_holdout_selects_on_a_slice_of_train(tiny_voc: Path, tmp_path: Path) -> None:
     record = run(tiny_voc, tmp_path, select="holdout").record
     assert (record.data.train, record.data.holdout) == (11, 1)
-    held = {result.lr: result.holdout_miou for result in record.results}
+    held = {result.lr: result.holdout for result in record.results}
     assert None not in held.values()
     assert record.best and record.best.lr == max(held, key=lambda lr: held[lr] or 0.0)
 
@@ -184,7 +184,7 @@ def test_holdout_selects_on_a_slice_of_train(tiny_voc: Path, tmp_path: Path) -> 
 def test_force_repeats_it_and_gives_way_to_another_process(tiny_voc: Path, tmp_path: Path) -> None:
     first = run(tiny_voc, tmp_path)
     asked = request(tiny_voc, tmp_path, force=True)
-    with FileLock(folders(asked)[0] / "lock"), pytest.raises(BenchError, match="leave --force"):
+    with FileLock(folders(asked)[0] / "lock"), pytest.raises(BenchError, match="wait for it"):
         run_segmentation(asked, Silent())
     again = run_segmentation(asked, Silent())
     assert not again.skipped and scores(again) == scores(first)
@@ -196,7 +196,7 @@ def test_processes_share_the_runs_and_leave_one_record(tiny_voc: Path, tmp_path:
     program = (
         "import sys; from pathlib import Path; import tests.conftest; "
         "from tests.reporter import Silent; "
-        "from tests.tasks.test_finetune import run; done = []; "
+        "from tests.tasks.test_finetune_job import run; done = []; "
         "outcome = run(Path(sys.argv[1]), Path(sys.argv[2]), overrides={'sweep.seeds': 2}, "
         "reporter=Silent(lambda name, at: done.append(name))); "
         "print(outcome.record.created, sum('training' in name for name in done))"
@@ -208,4 +208,4 @@ def test_processes_share_the_runs_and_leave_one_record(tiny_voc: Path, tmp_path:
     assert told[0][0] == told[1][0]
     assert int(told[0][1]) + int(told[1][1]) == 48  # no iteration was done twice
     (path,) = (tmp_path / "shared").glob("*.json")
-    assert [r.class_iou for r in read_record(path).results] == scores(alone)
+    assert [r.by_class for r in read_record(path).results] == scores(alone)

@@ -9,7 +9,6 @@ import math
 import warnings
 from typing import Any
 
-import numpy as np
 import torch
 from mmengine.config import ConfigDict
 from mmengine.model import initialize
@@ -20,15 +19,9 @@ from torch import Tensor, nn
 
 from vicregl_bench.backbones.contract import Architecture, Backbone
 from vicregl_bench.backbones.source import BackboneSource
+from vicregl_bench.heads.streams import DROPOUT, INITIALISATION, seeded, stream_seed
 from vicregl_bench.tasks.protocol import FcnHeadSection, Settings, SlideSection, Task
 from vicregl_bench.tasks.segmentation.decode_head import SplitLinearHead
-
-_INITIALISATION, _DROPOUT = 1, 2  # names of random streams, as in heads.linear_sweep
-
-
-def _seed(*entropy: int) -> int:
-    """A seed from several non-negative integers."""
-    return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0])
 
 
 class _TrainedBackbone(nn.Module):
@@ -76,7 +69,7 @@ class TrainedSegmentor(EncoderDecoder):  # type: ignore[misc]
 
     def seed_step(self) -> None:
         """Seed torch's default generators, of all devices, for the coming iteration."""
-        torch.manual_seed(_seed(self.run_seed, self.head_seed, _DROPOUT, int(self.iteration)))
+        torch.manual_seed(stream_seed(self.run_seed, self.head_seed, DROPOUT, int(self.iteration)))
 
     def train_step(self, data: Any, optim_wrapper: Any) -> dict[str, Tensor]:
         """One iteration: forward and backward of every part of the batch, then one step.
@@ -94,6 +87,19 @@ class TrainedSegmentor(EncoderDecoder):  # type: ignore[misc]
         if int(self.diverged_at) >= 0:
             return self._outcome(torch.full((), math.nan, device=self.iteration.device))
         self.seed_step()
+        # cuDNN's choice of algorithm pays where every batch has one size; test pictures have many
+        with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False):
+            total = self._accumulate(data, optim_wrapper)
+        if torch.isfinite(total):
+            optim_wrapper.step()
+        else:
+            self.diverged_at.copy_(self.iteration)
+        optim_wrapper.zero_grad()
+        self.iteration += 1
+        return self._outcome(total)
+
+    def _accumulate(self, data: Any, optim_wrapper: Any) -> Tensor:
+        """Forward and backward of every part of a batch; the loss of the whole of it."""
         pictures, samples = data["inputs"], data["data_samples"]
         size = math.ceil(len(pictures) / self.accumulate)
         total = torch.zeros((), device=self.iteration.device)
@@ -106,13 +112,7 @@ class TrainedSegmentor(EncoderDecoder):  # type: ignore[misc]
             loss = self.parse_losses(losses)[0] * (len(pictures[part]) / len(pictures))
             optim_wrapper.backward(loss)
             total += loss.detach()
-        if torch.isfinite(total):
-            optim_wrapper.step()
-        else:
-            self.diverged_at.copy_(self.iteration)
-        optim_wrapper.zero_grad()
-        self.iteration += 1
-        return self._outcome(total)
+        return total
 
     def _outcome(self, loss: Tensor) -> dict[str, Tensor]:
         return {"loss": loss, "heads": (self.diverged_at < 0).sum()}
@@ -152,11 +152,11 @@ def build_trained(
         ConfigError: an output stride that the backbone cannot have.
     """
     settings = task.settings
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+    backbone = source.build(settings.backbone.output_stride)
+    start = seeded(torch.device("cpu"), run_seed, head_seed, INITIALISATION)
+    with start, warnings.catch_warnings():
         # mmseg's loss warns that it averages over ignored pixels too, which is what is wanted
         warnings.filterwarnings("ignore", message="Default ``avg_non_ignore`` is False")
-        backbone = source.build(settings.backbone.output_stride)
-        torch.default_generator.manual_seed(_seed(run_seed, head_seed, _INITIALISATION))
         model = TrainedSegmentor(
             accumulate=settings.schedule.accumulate or 1,
             run_seed=run_seed,

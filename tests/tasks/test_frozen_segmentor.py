@@ -19,10 +19,11 @@ from vicregl_bench.backbones.openmmlab import BenchBackbone  # noqa: F401  regis
 from vicregl_bench.backbones.resnet import build_resnet, random_resnet_state, resnet_options
 from vicregl_bench.backbones.source import read_backbone
 from vicregl_bench.data import read_voc_segmentation
-from vicregl_bench.heads.linear_sweep import HeadSpec, LinearSweep
+from vicregl_bench.heads.linear_sweep import LinearSweep
+from vicregl_bench.heads.sweep import HeadSpec
 from vicregl_bench.tasks.protocol import SlideSection, TestSection, load_task
 from vicregl_bench.tasks.segmentation import dataset, segmentor
-from vicregl_bench.tasks.segmentation.segmentor import FrozenSweepSegmentor, windows
+from vicregl_bench.tasks.segmentation.frozen_segmentor import FrozenSweepSegmentor, windows
 
 SIZE, CLASSES, WIDTH = 96, 21, 512
 PREPROCESSOR = {

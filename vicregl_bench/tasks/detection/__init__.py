@@ -1,0 +1,1 @@
+"""Object detection on mmdetection's detectors and data sets."""
