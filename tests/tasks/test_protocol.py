@@ -274,7 +274,7 @@ SCALES = [0.5, 0.75, 1.0, 1.25, 1.5, 1.75]
         (
             "voc_fcn_ft",
             {"test.flip": True, "test.scales": SCALES},
-            ["test.flip: true instead of none", f"test.scales: {SCALES} instead of null"],
+            ["test.flip: true instead of none", f"test.scales: {SCALES} instead of none"],
             {"test": {"flip": True, "scales": SCALES}},
         ),
         (

@@ -82,7 +82,9 @@ def load_predictions(path: Path) -> tuple[KeptPrediction, ...]:
         )
     except FileNotFoundError as error:
         raise RecordError(f"no predictions at {path}: {error.strerror}; {_ADVICE}") from error
-    except (RecordError, KeyError) as error:
+    except KeyError as error:
+        raise RecordError(f"{path} holds not all predictions that it lists; {_ADVICE}") from error
+    except RecordError as error:
         raise RecordError(f"{error}; {_ADVICE}") from error
     for one in kept:
         if one.truth.shape != one.labels.shape or one.truth.ndim != 2:
