@@ -183,6 +183,25 @@ def print_memory(case: str, options: argparse.Namespace) -> None:
     )
 
 
+def print_profile(case: str, options: argparse.Namespace) -> None:
+    """Where the time of a training iteration of ours goes, operator by operator."""
+    from torch.profiler import ProfilerActivity, profile
+
+    batch = make_batch(options.batch_size, options.size)
+    step = SIDES["ours"](case, options)
+    timed(step, batch, options.device)
+    cuda = options.device.startswith("cuda")
+    activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if cuda else [])
+    with profile(activities=activities) as profiler:
+        timed(step, batch, options.device)
+    key = "self_device_time_total" if cuda else "self_cpu_time_total"
+    events = sorted(profiler.key_averages(), key=lambda event: -getattr(event, key))
+    total = sum(getattr(event, key) for event in events)
+    for event in events[:8]:
+        share = getattr(event, key) / total
+        print(f"{case:30s} {share:5.1%}  {event.key} ({event.count} calls)", flush=True)
+
+
 def run_side(case: str, options: argparse.Namespace) -> None:
     """Three steps of one side; prints the peak memory in MiB."""
     from vicregl_bench.records.environment import peak_memory_mib
@@ -204,6 +223,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
     parser.add_argument("--memory", action="store_true")
+    parser.add_argument("--profile", action="store_true", help="where our time goes")
     parser.add_argument("--side", choices=list(SIDES), help=argparse.SUPPRESS)
     options = parser.parse_args()
     import_engine()
@@ -219,6 +239,8 @@ def main() -> None:
         measure(case, options)
         if options.memory:
             print_memory(case, options)
+        if options.profile:
+            print_profile(case, options)
 
 
 if __name__ == "__main__":

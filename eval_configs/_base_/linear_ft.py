@@ -13,14 +13,15 @@ small_rates = dict(
     slide={{_base_.windows}},
     sweep=dict(lrs=[1e-4, 8e-5, 3e-5, 1e-5, 8e-6, 3e-6, 1e-6], seeds=3, run_seed=0, holdout=0.1))
 families = dict(convnext=small_rates, vit=small_rates, swin=small_rates)
-# The `ci` profile: every learning rate and seed is a run of its own here, so few of them.
+# The `ci` profile: every learning rate and seed is a run of its own here, so few of them; in 60
+# iterations ResNets do not recover from the larger rates (mIoU 3.6 at 0.05, 30.8 at 0.01).
 ci_small_rates = dict(
     schedule=dict(warmup=dict(iters=2)),
     slide=dict(crop=256, stride=171),
     sweep=dict(lrs=[1e-4, 1e-5], seeds=1))
 profiles = dict(
     paper=dict(),
-    ci_resnet=dict(sweep=dict(lrs=[0.05, 0.01], seeds=1)),
+    ci_resnet=dict(sweep=dict(lrs=[0.02, 0.01], seeds=1)),
     ci_convnext=ci_small_rates,
     ci_vit=ci_small_rates,
     ci_swin=ci_small_rates)
