@@ -18,12 +18,15 @@ from vicregl_bench.backbones.frozen import FrozenTrunk
 from vicregl_bench.backbones.openmmlab import BenchBackbone  # noqa: F401  registered for mmseg
 from vicregl_bench.backbones.resnet import build_resnet, random_resnet_state, resnet_options
 from vicregl_bench.backbones.source import read_backbone
+from vicregl_bench.backbones.zoo import find_architecture
 from vicregl_bench.data import read_voc_segmentation
+from vicregl_bench.heads.fcn_sweep import FcnSweep
 from vicregl_bench.heads.linear_sweep import LinearSweep
 from vicregl_bench.heads.sweep import HeadSpec
 from vicregl_bench.tasks.protocol import SlideSection, TestSection, load_task
-from vicregl_bench.tasks.segmentation import dataset, segmentor
+from vicregl_bench.tasks.segmentation import dataset, frozen_segmentor
 from vicregl_bench.tasks.segmentation.frozen_segmentor import FrozenSweepSegmentor, windows
+from vicregl_bench.tasks.segmentation.sweeps import build_optimizer, build_sweep, head_maps
 
 SIZE, CLASSES, WIDTH = 96, 21, 512
 PREPROCESSOR = {
@@ -257,6 +260,89 @@ def test_four_maps_equal_mmsegmentations_concatenation() -> None:
     assert float((labels == expected).float().mean()) > 0.999
 
 
+def two_classes(seed: int) -> dict[str, Any]:
+    """A batch of which there is something to learn."""
+    made = batch(seed)
+    for sample in made["data_samples"]:
+        sample.gt_sem_seg.data[:, 7:] %= 2
+    return made
+
+
+def test_an_fcn_head_equals_mmsegmentation() -> None:
+    """A frozen FCN with its auxiliary head, built from the task: losses and predictions."""
+    changes = {
+        "fcn.channels": 32,
+        "fcn.auxiliary.channels": 16,
+        "fcn.dropout": 0.0,  # ours draws from a stream of its own
+        "fcn.auxiliary.dropout": 0.0,
+        "sweep.lrs": [0.5, 0.1],
+    }
+    task = load_task("voc_fcn", "ci", changes, family="resnet", arch="resnet18")
+    architecture = find_architecture("resnet18")
+    stride = task.settings.backbone.output_stride
+    assert stride == 16
+    backbone = build_resnet("resnet18", stride)
+    backbone.load_state_dict(damped_state())
+    sweep = build_sweep(task, architecture)
+    assert isinstance(sweep, FcnSweep)
+    mine = FrozenSweepSegmentor(
+        FrozenTrunk(backbone), sweep, PREPROCESSOR, maps=head_maps(task, architecture)
+    )
+    my_wrapper = build_optimizer(task, sweep)
+    init_default_scope("mmseg")
+    common = {
+        "type": "FCNHead",
+        "dropout_ratio": 0.0,
+        "num_classes": CLASSES,
+        "norm_cfg": {"type": "BN", "requires_grad": True},
+        "align_corners": False,
+    }
+    loss = {"type": "CrossEntropyLoss", "use_sigmoid": False}
+    theirs = EncoderDecoder(
+        data_preprocessor=PREPROCESSOR,
+        backbone={
+            "type": "ResNet",
+            **resnet_options("resnet18", 16),
+            "frozen_stages": 4,
+            "norm_eval": True,
+        },
+        decode_head=common
+        | {"in_channels": 512, "in_index": 3, "channels": 32, "num_convs": 2}
+        | {"concat_input": True, "loss_decode": loss | {"loss_weight": 1.0}},
+        auxiliary_head=common
+        | {"in_channels": 256, "in_index": 2, "channels": 16, "num_convs": 1}
+        | {"concat_input": False, "loss_decode": loss | {"loss_weight": 0.4}},
+        test_cfg=ConfigDict(mode="whole"),
+    )
+    theirs.backbone.load_state_dict(damped_state())
+    theirs.decode_head.load_state_dict(sweep.decode_heads[1].state_dict())
+    theirs.auxiliary_head.load_state_dict(sweep.auxiliary_heads[1].state_dict())
+    trained = [p for p in theirs.parameters() if p.requires_grad]
+    assert len(trained) == len(sweep.head_parameters(1))
+    wrapper = OptimWrapper(torch.optim.SGD(trained, lr=0.1, momentum=0.9, weight_decay=5e-4))
+    seen: list[float] = []
+    for step in range(5):
+        theirs.train()
+        mine.train()
+        their_log = theirs.train_step(two_classes(step), wrapper)
+        losses = mine.loss(**mine.data_preprocessor(two_classes(step), True))["loss_per_head"]
+        my_wrapper.step()
+        my_wrapper.zero_grad()
+        assert float(losses[1]) == pytest.approx(float(their_log["loss"].detach()), rel=1e-4)
+        seen.append(float(losses[1]))
+    assert seen[-1] < 0.95 * seen[0]  # it did learn
+    theirs.eval()
+    mine.eval()
+    with torch.no_grad():
+        torch.manual_seed(0)
+        expected = theirs.test_step(test_picture((120, 181)))[0].pred_sem_seg.data[0]
+        torch.manual_seed(0)
+        labels = mine.test_step(test_picture((120, 181)))[0].pred_sem_seg.data
+    # a pixel on the border of two classes may fall to either side by rounding
+    assert float((labels[1] == expected).float().mean()) > 0.999
+    assert float((labels[0] == expected).float().mean()) < 0.99
+
+
 def test_windows_cover_and_end_with_the_picture() -> None:
     rows = [rows for rows, columns in windows((100, 40), 48, 32) if columns.start == 0]
     assert [(r.start, r.stop) for r in rows] == [(0, 48), (32, 80), (52, 100)]
@@ -306,7 +392,7 @@ def test_150_classes_are_labelled_a_few_at_a_time(
         picture = {key: [view[key] for view in several] for key in picture}
     at_once = model.test_step(picture)[0].pred_sem_seg.data
     budget = 1 << 21  # of all heads and classes together it would be 421 MB, of one head 28 MB
-    monkeypatch.setattr(segmentor, "_BUDGET_BYTES", budget)
+    monkeypatch.setattr(frozen_segmentor, "_BUDGET_BYTES", budget)
     with LargestTensor() as largest:
         labels = model.test_step(picture)[0].pred_sem_seg.data
     assert largest.bytes <= budget

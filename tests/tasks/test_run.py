@@ -11,15 +11,17 @@ import pytest
 from PIL import Image
 
 from tests.reporter import Silent
-from tests.tasks.stopping import stop_after
+from tests.tasks.stopping import kill_at, leave_record, stop_after, watch_flags
 from vicregl_bench.backbones.source import read_backbone
 from vicregl_bench.errors import DataError, RunInterruptedError
-from vicregl_bench.records import read_record
+from vicregl_bench.records import Record, read_record
 from vicregl_bench.records.predictions import load_predictions
 from vicregl_bench.tasks.protocol import load_task
 from vicregl_bench.tasks.request import RunRequest
 from vicregl_bench.tasks.segmentation.run import RunOutcome, run_segmentation
+from vicregl_bench.tasks.state import read_spent
 
+TINY = "resnet18x0.25"
 SMALL = {
     "data.crop": [64, 64],
     "data.resize": [256, 64],
@@ -33,9 +35,10 @@ SMALL = {
 
 def request(root: Path, out: Path, task: str = "voc_linear", **changes: Any) -> RunRequest:
     overrides = SMALL | changes.pop("overrides", {})
+    source = read_backbone(f"random:{changes.pop('arch', 'resnet18')}")
     made = RunRequest(
         task=load_task(task, "ci", overrides),
-        source=read_backbone("random:resnet18"),
+        source=source,
         data_root=root,
         out=out,
         workers=0,
@@ -234,7 +237,7 @@ def test_a_full_disk_is_one_clear_error(
 
 def test_the_record_is_plain_json_of_a_known_shape(tiny_voc: Path, tmp_path: Path) -> None:
     tree = json.loads(run(tiny_voc, tmp_path).path.read_text())
-    assert tree["schema_version"] == 1
+    assert tree["schema_version"] == 2
     assert {
         "task",
         "checkpoint",
@@ -326,6 +329,72 @@ def test_force_does_not_replace_a_complete_record_by_less(
     with pytest.raises(RunInterruptedError, match="earlier record stays"):
         run(tiny_voc, tmp_path, force=True, reporter=reporter)
     assert read_record(whole.path) == whole.record
+
+
+def test_an_interrupted_repeat_goes_on_where_it_stopped(
+    tiny_voc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = run(tiny_voc, tmp_path, arch=TINY)
+    earlier = leave_record(whole.path, tmp_path)
+    with monkeypatch.context() as patch:
+        reporter = stop_after(patch, "training", 3)
+        with pytest.raises(RunInterruptedError, match=r"earlier record stays.*--force resumes"):
+            run(tiny_voc, tmp_path, arch=TINY, force=True, reporter=reporter)
+    assert read_record(whole.path) == earlier
+    assert list(tmp_path.glob("work/*/repeats"))
+    steps: list[int] = []
+    reporter = Silent(lambda name, at: steps.append(at) if name == "training" else None)
+    repeated = run(tiny_voc, tmp_path, arch=TINY, force=True, reporter=reporter)
+    assert steps == list(range(4, 13))
+    assert read_record(whole.path) == repeated.record
+    assert repeated.record.created != earlier.created
+    assert scores(repeated) == scores(whole)
+    assert not list(tmp_path.glob("work/*/repeats"))
+
+
+def test_a_killed_run_resumes_to_the_same_numbers(
+    tiny_voc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was trained after the last checkpoint is made again, and counts once."""
+    whole = run(tiny_voc, tmp_path / "whole", arch=TINY)
+    out = tmp_path / "killed"
+    kill_at(__name__, tiny_voc, out, "voc_linear", "training", 11, arch=TINY, pictures=2)
+    assert not list(out.glob("*.json"))
+    (work,) = (out / "work").iterdir()
+    before = read_spent(work)
+    assert (before.iterations, before.pictures) == (10, 40)
+    steps: list[int] = []
+    reporter = Silent(lambda name, at: steps.append(at) if name == "training" else None)
+    monkeypatch.chdir(tiny_voc.parent)
+    resumed = run(Path(tiny_voc.name), out, arch=TINY, pictures=4, reporter=reporter)
+    assert steps == [11, 12]
+    assert not any("begins again" in warning for warning in reporter.warnings)
+    assert scores(resumed) == scores(whole)
+    cost = resumed.record.cost
+    assert cost.train_s > before.train_s and cost.wall_s > before.wall_s > 0
+    assert cost.pictures_per_second is not None
+    rounding = 0.006 * (cost.pictures_per_second + cost.train_s)
+    assert cost.pictures_per_second * cost.train_s == pytest.approx(48, abs=rounding)
+    kept = load_predictions(out / str(resumed.record.predictions_file))
+    assert len(kept) == 4 and all((tiny_voc / one.image).is_file() for one in kept)
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_record_completed_by_the_time_of_a_stop_is_the_outcome(
+    force: bool, tiny_voc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    whole = run(tiny_voc, out if force else tmp_path / "whole", arch=TINY)
+    flags = watch_flags(monkeypatch)
+    left: list[Record] = []
+
+    def complete(name: str, done: int) -> None:
+        if (name, done) == ("training", 2):
+            left.append(leave_record(whole.path, out))
+            flags[-1].requested = True
+
+    outcome = run(tiny_voc, out, arch=TINY, force=force, reporter=Silent(complete))
+    assert outcome.record == left[0] == read_record(outcome.path)
 
 
 def test_foreign_files_never_reach_mmengines_loader(

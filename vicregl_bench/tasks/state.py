@@ -108,9 +108,10 @@ def resumes(work: Path, warn: Callable[[str], None]) -> bool:
     pointer = work / _POINTER
     if not pointer.exists():
         return False
-    checkpoint = work / Path(pointer.read_text().strip() or "none").name
+    noted = pointer.read_text(errors="replace").replace("\0", "").strip()
+    checkpoint = work / Path(noted or "none").name
     if not zipfile.is_zipfile(checkpoint):
-        warn(f"the state in {checkpoint} is not whole: this run begins again")
+        warn(f"the state in {work} is not whole: this run begins again")
         forget_state(work)
         return False
     write_atomic(pointer, str(checkpoint).encode())
