@@ -26,9 +26,9 @@ demo: $(READY)
 		--data-root demo/data --out demo/runs --pictures 4
 	$(BIN)/vicregl-bench table --records demo/runs
 
-# One process a core, each with one thread: small tests gain nothing from more.
+# Two processes of one thread each: small tests gain nothing from more, and each takes up to 6 GB.
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 2
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -85,7 +85,7 @@ def test_ls_show_and_table(finished: Path, capsys: Captured) -> None:
     assert "schedule.iters: 3 instead of 60" in shown
     assert _guarded(["table", "1", "--records", str(finished)]) == 0
     text = capsys.readouterr().out
-    assert f"{best.score:.1f} ± {best.std:.1f}†" in text
+    assert f" {best.score:.1f}† " in text  # one seed has no spread
     assert "† random:resnet18, voc_linear v1 (ci): " in text
     assert _guarded(["table", "--records", str(finished), "--format", "latex"]) == 0
     assert r"voc\_linear" in capsys.readouterr().out

@@ -152,7 +152,8 @@ def build_trained(
         ConfigError: an output stride that the backbone cannot have.
     """
     settings = task.settings
-    backbone = source.build(settings.backbone.output_stride)
+    with torch.random.fork_rng(devices=[]):
+        backbone = source.build(settings.backbone.output_stride)
     start = seeded(torch.device("cpu"), run_seed, head_seed, INITIALISATION)
     with start, warnings.catch_warnings():
         # mmseg's loss warns that it averages over ignored pixels too, which is what is wanted
