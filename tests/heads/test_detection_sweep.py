@@ -11,6 +11,7 @@ from mmdet.models.task_modules.samplers import RandomSampler
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import ConfigDict
+from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
@@ -101,6 +102,12 @@ def assigner(positive: float, negative: float, low: bool) -> dict[str, Any]:
     }
 
 
+def _built(config: dict[str, Any]) -> Any:
+    """A module of mmdet's, whatever scope an earlier test has left."""
+    with DefaultScope.overwrite_default_scope("mmdet"):
+        return MODELS.build(config)
+
+
 class Peer:
     """mmdet's RPN head without its 3x3 convolution, RoIAlign and box head, through autograd."""
 
@@ -131,7 +138,7 @@ class Peer:
                 "test_cfg": test_proposals,
             }
         )
-        self.rpn, self.proposals = MODELS.build(rpn), ConfigDict(proposals)
+        self.rpn, self.proposals = _built(rpn), ConfigDict(proposals)
         # mmdet trains on float32 anchors whatever the maps' dtype: other overlaps are equal then
         dtype = next(sweep.parameters()).dtype
         generator, encode = self.rpn.prior_generator, self.rpn.bbox_coder.encode
@@ -162,7 +169,7 @@ class Peer:
                 },
             }
         )
-        self.roi = MODELS.build(roi)
+        self.roi = _built(roi)
         self.roi.bbox_head.fc_cls = self.linear.classes
         self.roi.bbox_head.fc_reg = self.linear.region_deltas
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from mmdet.models.task_modules.assigners import MaxIoUAssigner
+from mmdet.models.task_modules.assigners import BboxOverlaps2D, MaxIoUAssigner
 from mmdet.models.task_modules.coders import DeltaXYWHBBoxCoder
 from mmdet.models.task_modules.prior_generators import AnchorGenerator
 from mmdet.models.task_modules.samplers import RandomSampler
@@ -189,10 +189,20 @@ class ProposalParts:
             ratios=list(options.anchor_ratios),
         )
         self._anchor_assigner = MaxIoUAssigner(
-            0.7, 0.3, 0.3, match_low_quality=True, ignore_iof_thr=options.ignore_overlap
+            0.7,
+            0.3,
+            0.3,
+            match_low_quality=True,
+            ignore_iof_thr=options.ignore_overlap,
+            iou_calculator={"type": BboxOverlaps2D},
         )
         self._region_assigner = MaxIoUAssigner(
-            0.5, 0.5, 0.5, match_low_quality=False, ignore_iof_thr=options.ignore_overlap
+            0.5,
+            0.5,
+            0.5,
+            match_low_quality=False,
+            ignore_iof_thr=options.ignore_overlap,
+            iou_calculator={"type": BboxOverlaps2D},
         )
         self._anchor_sampler = RandomSampler(
             options.anchor_samples, options.anchor_positives, add_gt_as_proposals=False
