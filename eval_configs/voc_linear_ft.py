@@ -8,5 +8,5 @@ protocol = dict(
     title='Fine-tuned linear segmentation, Pascal VOC',
     tables=['1', '2'],
     source='VICRegL, appendix D.2; mmsegmentation 40k schedule',
-    cost='paper: GPU days; ci: about 3 minutes on 2 CPU cores')
+    cost='paper: GPU days; ci: about 10 minutes on 2 CPU cores')
 profiles = dict(ci={{_base_.ci}})
