@@ -10,4 +10,4 @@ protocol = dict(
     tables=['8'],
     source='VICRegL, appendix A (table 8); DenseCL; mmsegmentation FCN-R50-D8',
     cost='paper: GPU days; ci: about 30 minutes on 2 CPU cores')
-profiles = dict(ci={{_base_.ci}}, ci_resnet=dict(sweep=dict(lrs=[0.01, 0.005])))
+profiles = dict(ci={{_base_.ci}}, ci_resnet=dict(sweep=dict(lrs=[0.05, 0.03])))
