@@ -59,18 +59,19 @@ def ours(case: str, options: argparse.Namespace) -> Step:
     from vicregl_bench.backbones.frozen import FrozenTrunk
     from vicregl_bench.tasks.protocol import load_task
     from vicregl_bench.tasks.segmentation.frozen_segmentor import FrozenSweepSegmentor
-    from vicregl_bench.tasks.segmentation.sweeps import build_optimizer, build_sweep
+    from vicregl_bench.tasks.segmentation.sweeps import build_sweep
+    from vicregl_bench.tasks.training import build_optimizer
 
     arch, stride = split_case(case)
     source = damped(arch)
     task = load_task("voc_linear", family=source.architecture.family, arch=arch)
-    sweep = build_sweep(task, source.architecture).to(options.device)
+    sweep = build_sweep(task.settings, source.architecture).to(options.device)
     assert len(sweep.heads) == HEADS
     trunk = FrozenTrunk(source.build(stride), precision=options.precision, device=options.device)
     model = FrozenSweepSegmentor(
         trunk, sweep, preprocessor(options.size), maps=source.architecture.segmentation
     ).to(options.device)
-    wrapper = build_optimizer(task, sweep)
+    wrapper = build_optimizer(task, sweep.param_groups())
     return lambda batch: model.train_step(batch, wrapper)
 
 

@@ -11,9 +11,16 @@ from PIL import Image
 from tests.records.test_store import make_record
 from vicregl_bench.cli.main import _guarded
 from vicregl_bench.cli.run_command import _chosen_pictures
-from vicregl_bench.data import CLASSES, read_segmentation
+from vicregl_bench.data import (
+    CLASSES,
+    make_coco,
+    make_voc_boxes,
+    read_detection,
+    read_segmentation,
+)
 from vicregl_bench.errors import ConfigError
 from vicregl_bench.records import Record, write_record
+from vicregl_bench.records.detections import KeptDetections, save_detections
 from vicregl_bench.records.predictions import (
     KeptPrediction,
     image_below,
@@ -234,3 +241,107 @@ def test_what_run_pictures_takes() -> None:
     for text in ("", "-1", ","):
         with pytest.raises(ConfigError, match="--pictures takes"):
             _chosen_pictures(text)
+
+
+def box_record(dataset: str, root: Path, **changes: Any) -> Record:
+    """A record of detection on a grid over warm-ups."""
+    results = [
+        {
+            "lr": lr,
+            "seed": 0,
+            "score": 30 + 100 * lr,
+            "scores": {"ap": 30 + 100 * lr},
+            "options": {"warmup.iters": iters},
+        }
+        for lr in (0.1, 0.02)
+        for iters in (100, 1000)
+    ]
+    whole = make_record(results=results, **changes)
+    assert whole.best is not None
+    names = read_detection(dataset, root).classes
+    task = {"settings": {"data": {"dataset": dataset}}, "metric": "ap"}
+    ap = {name: float(index) for index, name in enumerate(names)}
+    return whole.model_copy(
+        update={
+            "task": whole.task.model_copy(update=task),
+            "data": whole.data.model_copy(update={"root": str(root)}),
+            "best": whole.best.model_copy(update={"by_class": ap}),
+        }
+    )
+
+
+@pytest.fixture(params=["voc_boxes", "coco"])
+def boxes(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """File of a record of detection that keeps three val pictures."""
+    make, name = (make_coco, "coco") if request.param == "coco" else (make_voc_boxes, "")
+    root = make(tmp_path / "data" / name, train=2, val=3, seed=0, size=(160, 120), classes=4)
+    data, record = read_detection(request.param, root), box_record(request.param, root)
+    path = tmp_path / "runs" / record.file_name
+    file = predictions_path(path)
+    kept = []
+    for picture in data.val:
+        there = data.annotations(picture)
+        kept.append(
+            KeptDetections(
+                image=image_below(picture.image, root),
+                size=(there.height, there.width),
+                truth_boxes=there.boxes,
+                truth_labels=there.labels,
+                ignored=there.ignored,
+                boxes=there.boxes + 2,
+                scores=np.linspace(0.9, 0.2, len(there.boxes)),
+                labels=there.labels,
+            )
+        )
+    save_detections(file, kept, data.classes)
+    return write_record(path.parent, record.model_copy(update={"predictions_file": file.name}))
+
+
+def box_set(record: Path) -> tuple[str, Path]:
+    """Name and root of the data set of a record."""
+    content = json.loads(record.read_text())
+    return content["task"]["settings"]["data"]["dataset"], Path(content["data"]["root"])
+
+
+def test_boxes_are_drawn_like_label_maps(boxes: Path, capsys: Captured) -> None:
+    assert _guarded(["show", str(boxes), "--pictures"]) == 0
+    output = capsys.readouterr()
+    paths = drawn(output.out)
+    assert kinds(paths) == ["predictions", "curve", "classes"]
+    assert output.err == "" and grey(paths[0]) < 500
+    whole = Image.open(paths[0]).size[1]
+    names = [picture.name for picture in read_detection(*box_set(boxes)).val]
+    assert _guarded(["show", str(boxes), "--pictures", "--only", names[1]]) == 0
+    assert Image.open(drawn(capsys.readouterr().out)[0]).size[1] < whole / 2
+    text = failure(capsys, "show", str(boxes), "--pictures", "--only", "nothing")
+    assert f"no prediction of nothing, only of {', '.join(names)};" in text
+
+
+def test_boxes_beside_another_record(boxes: Path, capsys: Captured) -> None:
+    other = write_record(boxes.parent, box_record(*box_set(boxes), name="b.pth"))
+    assert _guarded(["show", str(boxes), "--pictures", "--against", str(other)]) == 0
+    output = capsys.readouterr()
+    assert kinds(drawn(output.out)) == ["predictions", "curve", "classes"]
+    assert output.err == ""
+
+
+def test_pictures_with_boxes_that_moved(boxes: Path, capsys: Captured) -> None:
+    _, root = box_set(boxes)
+    boxes.write_text(boxes.read_text().replace(str(root), str(root.parent / "gone")))
+    assert _guarded(["show", str(boxes), "--pictures"]) == 0
+    output = capsys.readouterr()
+    assert "3 of 3 pictures" in output.err and "--data-root" in output.err
+    assert grey(drawn(output.out)[0]) > 3 * 2 * 400 * 300
+    # the folder above, though paths were kept from the data set's own
+    assert _guarded(["show", str(boxes), "--pictures", "--data-root", str(root.parent)]) == 0
+    output = capsys.readouterr()
+    assert output.err == "" and grey(drawn(output.out)[0]) < 500
+
+
+def test_boxes_that_were_not_kept_or_are_label_maps(boxes: Path, capsys: Captured) -> None:
+    file = predictions_path(boxes)
+    save_predictions(file, [])
+    assert _guarded(["show", str(boxes), "--pictures"]) == 0
+    output = capsys.readouterr()
+    assert kinds(drawn(output.out)) == ["curve", "classes"]
+    assert "holds no predictions of a run" in output.err and "--force" in output.err

@@ -62,6 +62,8 @@ def test_hand_written_annotations(coco: DetectionData) -> None:
     assert found.crowd.tolist() == found.ignored.tolist() == [False, True, False]
     assert not found.difficult.any()
     assert found.segmentations == ([ring], code, [])
+    assert found.areas is not None
+    assert found.areas.tolist() == [50, 50, 50]  # the file's, whatever the box covers
     empty = dataset.annotations(dataset.train[0])
     assert empty.boxes.shape == (0, 4)
     assert empty.segmentations == ()

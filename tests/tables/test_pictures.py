@@ -56,7 +56,7 @@ def test_bars_of_two_records_are_sorted_by_difference() -> None:
     other = scored({"a": 40.0, "b": 49.0, "c": 10.0, "d": 1.0, "e": None})
     bars = class_bars(own, other)
     assert [(bar.name, bar.gain) for bar in bars] == [("c", 20.0), ("b", 1.0), ("a", -30.0)]
-    assert [(bar.iou, bar.against) for bar in bars] == [(30.0, 10.0), (50.0, 49.0), (10.0, 40.0)]
+    assert [(bar.score, bar.against) for bar in bars] == [(30.0, 10.0), (50.0, 49.0), (10.0, 40.0)]
 
 
 def test_bars_need_a_best_and_the_same_classes() -> None:
@@ -110,6 +110,31 @@ def test_the_curve_follows_the_record(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="no learning-rate curve"):
             draw_curve(make_record(results=results, best=None), tmp_path / "c.png")
     assert not (tmp_path / "c.png").exists()
+
+
+def test_a_grid_over_warm_ups_has_a_line_for_each(tmp_path: Path) -> None:
+    def results(*iters: int) -> list[dict[str, Any]]:
+        return [
+            {
+                "lr": lr,
+                "seed": 0,
+                "score": 400 * lr + number * 10,
+                "options": {"warmup.iters": warmup, "warmup.start_factor": 0.001},
+            }
+            for number, warmup in enumerate(iters)
+            for lr in (0.1, 0.01)
+        ]
+
+    blue, orange = (31, 119, 180), (255, 127, 14)
+    task = make_record().task.model_copy(update={"metric": "ap"})
+    one = make_record(results=results(100)).model_copy(update={"task": task})
+    two = make_record(results=results(100, 1000)).model_copy(update={"task": task})
+    draw_curve(one, tmp_path / "one.png")
+    draw_curve(two, tmp_path / "two.png")
+    alone, both = pixels(tmp_path / "one.png"), pixels(tmp_path / "two.png")
+    assert count(alone, blue) > 100 and count(alone, orange) == 0
+    assert count(both, blue) > 100 and count(both, orange) > 100
+    assert both.shape[0] > alone.shape[0] + 30  # the captions are below
 
 
 def test_a_wrong_prediction_changes_its_panel_and_the_legend(picture: Path, tmp_path: Path) -> None:

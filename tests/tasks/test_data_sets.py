@@ -15,7 +15,7 @@ from vicregl_bench.records import read_record
 from vicregl_bench.records.predictions import load_predictions
 from vicregl_bench.tasks.protocol import load_task
 from vicregl_bench.tasks.request import RunRequest
-from vicregl_bench.tasks.segmentation.run import RunOutcome, run_segmentation
+from vicregl_bench.tasks.run import RunOutcome, run_task
 
 SIZES: dict[str, dict[str, Any]] = {
     "cityscapes": {"data.resize": [128, 64], "data.test_resize": [128, 64]},
@@ -37,7 +37,7 @@ def run(name: str, root: Path, out: Path, arch: str, task: str, **changes: Any) 
         workers=0,
         device="cpu",
     )
-    return run_segmentation(dataclasses.replace(request, **changes), Silent())
+    return run_task(dataclasses.replace(request, **changes), Silent())
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from mmengine.runner import Runner
 
 from vicregl_bench.checkpoints import Card
 from vicregl_bench.data import read_voc_segmentation
-from vicregl_bench.tasks.protocol import TestSection, load_task
+from vicregl_bench.tasks.positions import PositionSampler
+from vicregl_bench.tasks.protocol import load_task
 from vicregl_bench.tasks.segmentation.dataset import (
-    PositionSampler,
     SegmentationPairs,
     preprocessor,
     test_loader,
@@ -20,6 +20,7 @@ from vicregl_bench.tasks.segmentation.dataset import (
     train_loader,
     train_pipeline,
 )
+from vicregl_bench.tasks.segmentation.settings import TestSection
 
 test_loader.__test__ = False  # type: ignore[attr-defined]
 test_pipeline.__test__ = False  # type: ignore[attr-defined]

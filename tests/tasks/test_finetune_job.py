@@ -31,11 +31,11 @@ from vicregl_bench.backbones.source import read_backbone
 from vicregl_bench.errors import BenchError, RunInterruptedError
 from vicregl_bench.records import Cost, Record, read_record
 from vicregl_bench.records.predictions import load_predictions
+from vicregl_bench.tasks.plan import make_plan
 from vicregl_bench.tasks.protocol import load_task
 from vicregl_bench.tasks.request import RunRequest
-from vicregl_bench.tasks.segmentation import finetune_job
-from vicregl_bench.tasks.segmentation.plan import make_plan
-from vicregl_bench.tasks.segmentation.run import RunOutcome, run_segmentation
+from vicregl_bench.tasks.run import RunOutcome, run_task
+from vicregl_bench.tasks.segmentation import domain
 from vicregl_bench.tasks.segmentation.trained_segmentor import TrainedSegmentor, build_trained
 from vicregl_bench.tasks.state import read_spent
 
@@ -71,7 +71,7 @@ def request(root: Path, out: Path, task: str = "voc_linear_ft", **changes: Any) 
 
 
 def run(*args: Any, reporter: Any = None, **kwargs: Any) -> RunOutcome:
-    return run_segmentation(request(*args, **kwargs), reporter or Silent())
+    return run_task(request(*args, **kwargs), reporter or Silent())
 
 
 def scores(outcome: RunOutcome) -> list[Any]:
@@ -374,7 +374,7 @@ def test_bf16_is_for_training_alone(
         layer.register_full_backward_hook(lambda m, _, grads: backward.add(grads[0].dtype))
         return model
 
-    monkeypatch.setattr(finetune_job, "build_trained", watched)
+    monkeypatch.setattr(domain, "build_trained", watched)
     few = {"sweep.lrs": [0.5], "schedule.iters": 2}
     record = run(tiny_voc, tmp_path, overrides=few, precision="bf16").record
     assert (record.status, record.environment.precision) == ("complete", "bf16")
@@ -395,7 +395,7 @@ def test_a_finished_runs_model_is_freed_before_the_next(
         built.append(weakref.ref(model))
         return model
 
-    monkeypatch.setattr(finetune_job, "build_trained", watched)
+    monkeypatch.setattr(domain, "build_trained", watched)
     gc.disable()  # by chance it would run between the two
     try:
         run(tiny_voc, tmp_path, overrides={"schedule.iters": 2})
@@ -424,7 +424,7 @@ def test_a_damaged_result_is_found_out_and_made_again(
     with monkeypatch.context() as patch:
         reporter = stop_after(patch, SECOND, 1)
         with pytest.raises(RunInterruptedError):
-            run_segmentation(asked, reporter)
+            run_task(asked, reporter)
     result = make_plan(asked).work / "runs" / "lr0.5-seed0" / "result.npz"
     result.write_bytes(result.read_bytes()[:300])
     reporter = Silent()
@@ -448,8 +448,8 @@ def test_force_repeats_it_and_gives_way_to_another_process(
     first = make_plan(asked).work / "runs" / "lr0.5-seed0"
     first.mkdir(parents=True)
     with FileLock(first / "lock"), pytest.raises(BenchError, match="wait for it"):
-        run_segmentation(asked, Silent())
-    again = run_segmentation(asked, Silent())
+        run_task(asked, Silent())
+    again = run_task(asked, Silent())
     assert not again.skipped and again.record.created != earlier.created
     assert scores(again) == scores(whole())
 

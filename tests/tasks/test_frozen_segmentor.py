@@ -23,10 +23,12 @@ from vicregl_bench.data import read_voc_segmentation
 from vicregl_bench.heads.fcn_sweep import FcnSweep
 from vicregl_bench.heads.linear_sweep import LinearSweep
 from vicregl_bench.heads.sweep import HeadSpec
-from vicregl_bench.tasks.protocol import SlideSection, TestSection, load_task
+from vicregl_bench.tasks.protocol import load_task
 from vicregl_bench.tasks.segmentation import dataset, frozen_segmentor
 from vicregl_bench.tasks.segmentation.frozen_segmentor import FrozenSweepSegmentor, windows
-from vicregl_bench.tasks.segmentation.sweeps import build_optimizer, build_sweep, head_maps
+from vicregl_bench.tasks.segmentation.settings import SlideSection, TestSection
+from vicregl_bench.tasks.segmentation.sweeps import build_sweep, head_maps
+from vicregl_bench.tasks.training import build_optimizer
 
 SIZE, CLASSES, WIDTH = 96, 21, 512
 PREPROCESSOR = {
@@ -283,12 +285,12 @@ def test_an_fcn_head_equals_mmsegmentation() -> None:
     assert stride == 16
     backbone = build_resnet("resnet18", stride)
     backbone.load_state_dict(damped_state())
-    sweep = build_sweep(task, architecture)
+    sweep = build_sweep(task.settings, architecture)
     assert isinstance(sweep, FcnSweep)
     mine = FrozenSweepSegmentor(
-        FrozenTrunk(backbone), sweep, PREPROCESSOR, maps=head_maps(task, architecture)
+        FrozenTrunk(backbone), sweep, PREPROCESSOR, maps=head_maps(task.settings, architecture)
     )
-    my_wrapper = build_optimizer(task, sweep)
+    my_wrapper = build_optimizer(task, sweep.param_groups())
     init_default_scope("mmseg")
     common = {
         "type": "FCNHead",

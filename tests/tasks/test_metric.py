@@ -43,7 +43,7 @@ def evaluated(made: list[dict[str, Any]], **kwargs: Any) -> SweepIoUMetric:
 def test_every_head_equals_mmsegs_metric() -> None:
     made = samples(3, 4)
     metric = evaluated(made)
-    assert metric.areas is not None
+    assert metric.outcome is not None
     for k in range(4):
         peer = IoUMetric()
         peer.dataset_meta = {"classes": CLASSES}
@@ -51,19 +51,21 @@ def test_every_head_equals_mmsegs_metric() -> None:
         peer.process({}, single)
         scores = peer.evaluate(3)
         # mmseg rounds to two decimals
-        assert np.nanmean(metric.areas.iou()[k]) == pytest.approx(scores["mIoU"], abs=0.006)
-        assert metric.areas.pixel_accuracy()[k] == pytest.approx(scores["aAcc"], abs=0.006)
+        assert np.nanmean(metric.outcome.iou()[k]) == pytest.approx(scores["mIoU"], abs=0.006)
+        assert metric.outcome.pixel_accuracy()[k] == pytest.approx(scores["aAcc"], abs=0.006)
 
 
 def test_areas_are_kept_per_picture_and_wanted_predictions_whole() -> None:
     made = samples(3, 2)
     metric = evaluated(made, keep=["folder/1.jpg"])
-    assert metric.areas is not None
-    assert metric.areas.names == ("0.jpg", "1.jpg", "2.jpg")
-    assert metric.areas.labelled.sum(1).tolist() == [18 * 30, 18 * 31, 18 * 32]
-    assert metric.areas.predicted.sum(2).tolist() == [[18 * w] * 2 for w in (30, 31, 32)]
-    assert list(metric.kept) == ["folder/1.jpg"]
-    assert np.array_equal(metric.kept["folder/1.jpg"], made[1]["pred_sem_seg"]["data"].numpy())
+    assert metric.outcome is not None
+    assert metric.outcome.names == ("0.jpg", "1.jpg", "2.jpg")
+    assert metric.outcome.labelled.sum(1).tolist() == [18 * 30, 18 * 31, 18 * 32]
+    assert metric.outcome.predicted.sum(2).tolist() == [[18 * w] * 2 for w in (30, 31, 32)]
+    assert [list(one) for one in metric.kept] == [["1"]] * len(metric.kept)
+    assert np.array_equal(
+        np.stack([one["1"] for one in metric.kept]), made[1]["pred_sem_seg"]["data"].numpy()
+    )
 
 
 def test_iou_by_hand() -> None:

@@ -1,26 +1,42 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from vicregl_bench.engine.settings import build_settings, flatten, parse_overrides
 from vicregl_bench.errors import ConfigError
-from vicregl_bench.tasks.protocol import Settings, load_task, protocol_info, task_names
+from vicregl_bench.tasks.detection.settings import DetectionSettings
+from vicregl_bench.tasks.protocol import load_task, protocol_info, task_names
+from vicregl_bench.tasks.segmentation.settings import SegmentationSettings
+from vicregl_bench.tasks.settings import WarmupSection
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
 
+def segmentation(name: str, profile: str = "paper", **options: Any) -> SegmentationSettings:
+    settings = load_task(name, profile, **options).settings
+    assert isinstance(settings, SegmentationSettings)
+    return settings
+
+
+def detection(name: str, profile: str = "paper", **options: Any) -> DetectionSettings:
+    settings = load_task(name, profile, **options).settings
+    assert isinstance(settings, DetectionSettings)
+    return settings
+
+
 def test_voc_linear_is_the_papers_text() -> None:
-    task = load_task("voc_linear")
-    s = task.settings
+    task, s = load_task("voc_linear"), segmentation("voc_linear")
     assert (task.info.name, task.info.version, task.profile) == ("voc_linear", 1, "paper")
     assert s.backbone.output_stride == 16
-    assert (s.head.batch_norm, s.head.dropout) == (False, 0.0)
+    assert s.head and (s.head.batch_norm, s.head.dropout) == (False, 0.0)
     assert s.sweep.lrs == (0.1, 0.05, 0.03, 0.02, 0.01)
     assert s.sweep.seeds == 3
     assert (s.schedule.iters, s.schedule.batch_size) == (40000, 16)
     assert (s.schedule.optimizer.momentum, s.schedule.optimizer.weight_decay) == (0.9, 5e-4)
-    assert (s.schedule.poly.power, s.schedule.poly.eta_min) == (0.9, 1e-4)
+    poly = s.schedule.poly
+    assert poly and (poly.power, poly.eta_min) == (0.9, 1e-4)
     assert (s.data.variant, s.data.crop, s.data.resize) == ("voc12aug", (512, 512), (2048, 512))
     assert (s.data.ratio_range, s.data.cat_max_ratio) == ((0.5, 2.0), 0.75)
     assert task.deviations == ()
@@ -40,57 +56,85 @@ def _is_for(name: str, family: str) -> bool:
     return only is None or family in only
 
 
+PRESETS: dict[str, dict[str, str]] = {  # end of a golden file's name -> preset
+    "voc_det_frcnn_c4": {"": "moco", "-lars": "lars"},
+}
+
+
 @pytest.mark.parametrize(
-    ("name", "kind"),
-    [(name, kind) for name in task_names() for kind in KINDS if _is_for(name, KINDS[kind][0])],
+    ("name", "kind", "preset"),
+    [
+        (name, kind, preset)
+        for name in task_names()
+        for kind in KINDS
+        if _is_for(name, KINDS[kind][0])
+        for preset in PRESETS.get(name, {"": None})
+    ],
 )
 @pytest.mark.parametrize("profile", ["paper", "ci"])
-def test_no_number_changes_without_a_new_version(name: str, profile: str, kind: str) -> None:
+def test_no_number_changes_without_a_new_version(
+    name: str, profile: str, kind: str, preset: str
+) -> None:
     """The golden file holds every setting; a change of one needs a new version and a new file."""
     family, arch = KINDS[kind]
-    task = load_task(name, profile, family=family, arch=arch)
-    golden = json.loads((GOLDEN / f"{name}-v{task.info.version}-{profile}{kind}.json").read_text())
-    assert task.settings.dump() == golden
+    chosen = PRESETS.get(name, {}).get(preset)
+    task = load_task(name, profile, family=family, arch=arch, preset=chosen)
+    file = GOLDEN / f"{name}-v{task.info.version}-{profile}{kind}{preset}.json"
+    assert task.settings.dump() == json.loads(file.read_text())
+
+
+def test_every_golden_file_is_of_a_protocol() -> None:
+    expected = {
+        f"{name}-v{protocol_info(name).version}-{profile}{kind}{preset}.json"
+        for name in task_names()
+        for profile in ("paper", "ci")
+        for kind in KINDS
+        if _is_for(name, KINDS[kind][0])
+        for preset in PRESETS.get(name, {"": None})
+    }
+    assert {path.name for path in GOLDEN.glob("*.json")} == expected
 
 
 def test_released_differs_where_the_released_configs_do() -> None:
-    s = load_task("voc_linear_released").settings
+    s = segmentation("voc_linear_released")
     assert s.backbone.output_stride == 8
-    assert (s.head.batch_norm, s.head.dropout, s.head.init_std) == (True, 0.1, 0.01)
+    assert s.head and (s.head.batch_norm, s.head.dropout, s.head.init_std) == (True, 0.1, 0.01)
     assert s.sweep.lrs == (0.01,)
 
 
 def test_cityscapes_is_the_papers_text_and_the_released_crop() -> None:
-    s = load_task("cityscapes_linear").settings
+    s = segmentation("cityscapes_linear")
     assert (s.data.dataset, s.data.variant, s.data.num_classes) == ("cityscapes", "fine", 19)
     assert (s.data.crop, s.data.resize) == ((512, 512), (2048, 1024))
     assert s.data.test_resize == (2048, 1024) and s.slide is None  # whole pictures
     assert (s.schedule.iters, s.schedule.batch_size) == (40000, 8)
-    assert (s.backbone.output_stride, s.head.batch_norm) == (16, False)
+    assert s.head and (s.backbone.output_stride, s.head.batch_norm) == (16, False)
     assert s.sweep.lrs == (0.1, 0.05, 0.03, 0.02, 0.01)
-    released = load_task("cityscapes_linear_released").settings
+    released = segmentation("cityscapes_linear_released")
     assert released.data.crop == (512, 1024)  # (height, width)
-    assert (released.backbone.output_stride, released.head.dropout) == (8, 0.1)
+    assert released.head and released.head.dropout == 0.1
+    assert released.backbone.output_stride == 8
     assert (released.schedule.batch_size, released.sweep.lrs) == (8, (0.01,))
-    other = load_task("cityscapes_linear_released", family="convnext").settings
+    other = segmentation("cityscapes_linear_released", family="convnext")
     assert (other.data.crop, other.schedule.batch_size) == ((512, 512), 8)
 
 
 def test_ade20k_is_the_papers_text() -> None:
-    s = load_task("ade20k_linear", family="vit").settings
+    s = segmentation("ade20k_linear", family="vit")
     assert (s.data.dataset, s.data.num_classes) == ("ade20k", 150)
     assert (s.data.crop, s.data.resize) == ((512, 512), (2048, 512))
     assert (s.schedule.iters, s.schedule.batch_size) == (160000, 16)
     assert (s.schedule.optimizer.type, s.schedule.optimizer.weight_decay) == ("AdamW", 0.05)
     assert s.schedule.warmup and s.schedule.warmup.iters == 1500
-    assert (s.schedule.warmup.start_factor, s.schedule.poly.power) == (1e-6, 1.0)
+    assert s.schedule.warmup.start_factor == 1e-6
+    assert s.schedule.poly and s.schedule.poly.power == 1.0
     assert s.slide and (s.slide.crop, s.slide.stride) == (512, 341)
     assert s.sweep.lrs == (1e-3, 8e-4, 3e-4, 1e-4, 8e-5)
-    resnet = load_task("ade20k_linear").settings
+    resnet = segmentation("ade20k_linear")
     assert (resnet.schedule.iters, resnet.schedule.optimizer.type) == (160000, "SGD")
-    xlarge = load_task(
+    xlarge = segmentation(
         "ade20k_linear_released", family="convnext", arch="convnext_xlarge_no_layerscale"
-    ).settings
+    )
     assert (xlarge.sweep.lrs, xlarge.schedule.iters) == ((8e-5,), 160000)
 
 
@@ -106,6 +150,11 @@ FCN = ["voc_fcn", "voc_fcn_ft"]
         ("ade20k_linear_ft", ()),
         ("voc_fcn", ("8",)),
         ("voc_fcn_ft", ("8",)),
+        ("voc_det_linear", ("9",)),
+        ("voc_det_frcnn_c4", ("9",)),
+        ("coco_maskrcnn", ()),  # VICReg's table
+        ("coco_semi_maskrcnn", ("10",)),
+        *((f"coco_semi_maskrcnn_{percent}pct", ()) for percent in (1, 2, 5)),  # table 10 has 10 %
     ],
 )
 def test_tables_of_the_paper(name: str, tables: tuple[str, ...]) -> None:
@@ -121,11 +170,17 @@ def test_tables_of_the_paper(name: str, tables: tuple[str, ...]) -> None:
         ("ade20k_linear_ft", "segmentation_linear_finetuned", False),
         ("voc_fcn", "segmentation_fcn_frozen", True),
         ("voc_fcn_ft", "segmentation_fcn_finetuned", False),
+        ("voc_det_linear", "detection_linear_frozen", True),
+        ("voc_det_frcnn_c4", "detection_c4_finetuned", False),
+        ("coco_maskrcnn", "detection_mask_rcnn_finetuned", False),
+        ("coco_semi_maskrcnn", "detection_mask_rcnn_finetuned", False),
+        ("coco_semi_maskrcnn_1pct", "detection_mask_rcnn_finetuned", False),
     ],
 )
 def test_kinds(name: str, kind: str, frozen: bool) -> None:
     info = protocol_info(name)
     assert (info.kind, info.frozen, info.version) == (kind, frozen, 1)
+    assert info.domain == kind.split("_")[0]
 
 
 @pytest.mark.parametrize(
@@ -140,12 +195,13 @@ def test_kinds(name: str, kind: str, frozen: bool) -> None:
 def test_linear_fine_tuned_is_the_papers_text(
     name: str, iters: int, batch: int, resize: tuple[int, int], family: str
 ) -> None:
-    s = load_task(name, family=family).settings
+    s = segmentation(name, family=family)
     assert (s.schedule.iters, s.schedule.batch_size) == (iters, batch)
     assert (s.data.crop, s.data.resize) == ((512, 512), resize)
     assert s.head and (s.head.batch_norm, s.head.dropout, s.head.init_std) == (False, 0.0, 0.01)
     assert s.fcn is None and s.test is None and s.schedule.accumulate is None
     optimizer, poly, warmup = s.schedule.optimizer, s.schedule.poly, s.schedule.warmup
+    assert poly
     if family == "resnet":
         assert s.sweep.lrs == (0.1, 0.05, 0.03, 0.02, 0.01)  # "frozen or fine-tuned"
         assert s.backbone.output_stride == 16
@@ -163,20 +219,20 @@ def test_linear_fine_tuned_is_the_papers_text(
 @pytest.mark.parametrize("family", ["resnet", "convnext", "vit", "swin"])
 @pytest.mark.parametrize("name", FINE_TUNED)
 def test_fine_tuned_is_frozen_but_for_the_grid(name: str, family: str) -> None:
-    fine_tuned = load_task(name, family=family).settings
-    frozen = load_task(name.removesuffix("_ft"), family=family).settings
+    fine_tuned = segmentation(name, family=family)
+    frozen = segmentation(name.removesuffix("_ft"), family=family)
     same_grid = fine_tuned.sweep.model_copy(update={"lrs": frozen.sweep.lrs})
     assert fine_tuned.model_copy(update={"sweep": same_grid}) == frozen
 
 
 @pytest.mark.parametrize("name", FCN)
 def test_fcn_is_mmsegmentations_and_densecls(name: str) -> None:
-    s = load_task(name).settings
+    s = segmentation(name)
     assert (s.data.dataset, s.data.variant, s.data.crop) == ("voc", "voc12aug", (512, 512))
     assert (s.schedule.iters, s.schedule.batch_size) == (20000, 16)
     optimizer, poly = s.schedule.optimizer, s.schedule.poly
     assert (optimizer.type, optimizer.momentum, optimizer.weight_decay) == ("SGD", 0.9, 5e-4)
-    assert (poly.power, poly.eta_min, s.schedule.warmup) == (0.9, 1e-4, None)
+    assert poly and (poly.power, poly.eta_min, s.schedule.warmup) == (0.9, 1e-4, None)
     assert s.backbone.output_stride == 8
     assert s.head is None and s.slide is None  # tested on whole pictures
     fcn = s.fcn
@@ -205,21 +261,199 @@ def test_fcn_is_for_resnets_only(name: str, family: str) -> None:
         (name, family)
         for name in task_names()
         for family in ["resnet", "convnext", "vit", "swin"]
-        if _is_for(name, family)
+        if protocol_info(name).domain == "segmentation" and _is_for(name, family)
     ],
 )
 def test_what_all_segmentation_tasks_share(name: str, family: str) -> None:
-    s = load_task(name, family=family).settings
+    s = segmentation(name, family=family)
     assert (s.data.cat_max_ratio, s.data.ratio_range, s.data.flip) == (0.75, (0.5, 2.0), 0.5)
     assert s.data.test_resize == s.data.resize
     assert s.sweep.seeds == 3
     assert (s.slide is None) == (family == "resnet")
 
 
+SHORT_SIDES = (480, 512, 544, 576, 608, 640, 672, 704, 736, 768, 800)
+MOCO_WARM_UP = WarmupSection(iters=100, start_factor=0.001)
+LARS_WARM_UP = WarmupSection(iters=1000, start_factor=0.333)
+
+
+@pytest.mark.parametrize("family", ["resnet", "convnext", "vit"])
+@pytest.mark.parametrize("name", ["voc_det_linear", "voc_det_frcnn_c4"])
+def test_what_detection_on_voc_shares(name: str, family: str) -> None:
+    s = detection(name, family=family)
+    assert (s.data.dataset, s.data.variant, s.data.num_classes) == ("voc_boxes", "voc0712", 20)
+    assert (s.data.short_sides, s.data.test_short_side) == (SHORT_SIDES, 800)
+    assert (s.data.longest, s.data.flip) == (1333, 0.5)
+    assert (s.schedule.iters, s.schedule.batch_size, s.schedule.poly) == (24000, 16, None)
+    steps = s.schedule.steps
+    assert steps and (steps.milestones, steps.gamma) == ((18000, 22000), 0.1)
+    assert (s.detector.anchors, s.detector.regions) == (256, 512)
+    assert s.detector.proposals_test == (6000, 1000)
+    assert (s.detector.score_threshold, s.detector.nms_threshold) == (0.05, 0.5)
+    assert s.detector.detections == 100
+    assert s.sweep.seeds == 3
+
+
+@pytest.mark.parametrize("family", ["resnet", "convnext", "vit"])
+def test_linear_detection_is_ours(family: str) -> None:
+    s = detection("voc_det_linear", family=family)
+    optimizer = s.schedule.optimizer
+    assert (optimizer.type, optimizer.momentum, optimizer.weight_decay) == ("SGD", 0.9, 1e-4)
+    assert (s.schedule.warmup, s.sweep.warmups) == (MOCO_WARM_UP, None)
+    assert s.sweep.lrs == (0.1, 0.05, 0.02, 0.01, 0.005)
+    assert s.backbone.output_stride == (16 if family == "resnet" else None)
+    assert s.precise_bn is None  # BatchNorm is frozen
+
+
+@pytest.mark.parametrize(("preset", "weight"), [("moco", 1.0), ("lars", 0.2)])
+def test_c4_detection_is_mocos_with_the_presets_in_its_grid(preset: str, weight: float) -> None:
+    s = detection("voc_det_frcnn_c4", preset=preset)
+    assert s.detector.rpn_loss_weight == weight
+    assert s.detector.proposals_train == (12000, 2000)  # detectron2's C4
+    assert s.precise_bn == 200
+    optimizer = s.schedule.optimizer
+    assert (optimizer.type, optimizer.momentum, optimizer.weight_decay) == ("SGD", 0.9, 1e-4)
+    assert optimizer.norm_decay is False
+    # MoCo's point is 0.02 with the first warm-up, VICReg's (B.3) 0.1 with the second
+    assert s.schedule.warmup is None
+    assert s.sweep.lrs == (0.02, 0.05, 0.1)
+    assert s.sweep.warmups == (MOCO_WARM_UP, LARS_WARM_UP)
+
+
+def test_presets_differ_in_nothing_else_and_need_no_override() -> None:
+    moco, lars = (load_task("voc_det_frcnn_c4", preset=preset) for preset in ("moco", "lars"))
+    assert (moco.preset, lars.preset) == ("moco", "lars")
+    assert moco.deviations == lars.deviations == ()
+    one, other = (flatten(task.settings.dump()) for task in (moco, lars))
+    assert {key for key in one if one[key] != other[key]} == {"detector.rpn_loss_weight"}
+    assert one.keys() == other.keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "preset", "suggested", "chosen"),
+    [
+        ("voc_det_frcnn_c4", None, None, "moco"),
+        ("voc_det_frcnn_c4", None, "lars", "lars"),
+        ("voc_det_frcnn_c4", "moco", "lars", "moco"),
+        ("voc_det_frcnn_c4", "lars", None, "lars"),
+        ("voc_det_frcnn_c4", None, "adam", "moco"),  # of another protocol's presets
+        ("voc_det_linear", None, "lars", None),
+        ("voc_linear", None, "lars", None),
+    ],
+)
+def test_which_preset(
+    name: str, preset: str | None, suggested: str | None, chosen: str | None
+) -> None:
+    assert load_task(name, "ci", preset=preset, suggested=suggested).preset == chosen
+
+
+def test_presets_there_are_not() -> None:
+    with pytest.raises(ConfigError, match="no preset 'adam'; it has moco, lars"):
+        load_task("voc_det_frcnn_c4", preset="adam")
+    with pytest.raises(ConfigError, match="voc_det_linear has no preset 'lars'; it has none"):
+        load_task("voc_det_linear", preset="lars")
+
+
+@pytest.mark.parametrize("family", ["convnext", "vit"])
+def test_c4_detection_of_other_families_is_ours(family: str) -> None:
+    s = detection("voc_det_frcnn_c4", family=family)
+    optimizer = s.schedule.optimizer
+    assert (optimizer.type, optimizer.betas) == ("AdamW", (0.9, 0.999))
+    assert (optimizer.weight_decay, optimizer.norm_decay) == (0.05, False)
+    assert s.sweep.lrs == (2e-4, 1e-4, 5e-5)
+    assert s.sweep.warmups == (WarmupSection(iters=1000, start_factor=0.001),)
+    assert s.precise_bn == 200
+
+
+@pytest.mark.parametrize(
+    ("name", "variant"),
+    [
+        ("coco_maskrcnn", "coco2017"),
+        ("coco_semi_maskrcnn", "coco2017_10pct"),
+        *((f"coco_semi_maskrcnn_{p}pct", f"coco2017_{p}pct") for p in (1, 2, 5)),
+    ],
+)
+def test_mask_rcnn_is_vicregs_1x(name: str, variant: str) -> None:
+    s = detection(name)
+    assert (s.data.dataset, s.data.variant, s.data.num_classes) == ("coco", variant, 80)
+    assert (s.data.short_sides, s.data.test_short_side, s.data.longest) == ((800,), 800, 1333)
+    assert (s.schedule.iters, s.schedule.batch_size) == (90000, 16)
+    steps = s.schedule.steps
+    assert steps and (steps.milestones, steps.gamma) == ((60000, 80000), 0.1)
+    assert s.schedule.warmup == WarmupSection(iters=50, start_factor=0.001)
+    assert 0.04 in s.sweep.lrs and s.sweep.lrs == (0.02, 0.04, 0.08)
+    optimizer = s.schedule.optimizer
+    assert (optimizer.type, optimizer.momentum, optimizer.weight_decay) == ("SGD", 0.9, 1e-4)
+    assert (s.detector.proposals_train, s.detector.proposals_test) == ((2000, 1000), (1000, 1000))
+    assert s.precise_bn is None
+
+
+@pytest.mark.parametrize(
+    ("name", "family", "lrs", "seeds", "iters", "batch"),
+    [
+        ("voc_det_linear", "resnet", (0.1, 0.05, 0.02, 0.01, 0.005), 3, 60, 4),
+        ("voc_det_frcnn_c4", "resnet", (0.02, 0.01), 1, 60, 4),
+        ("voc_det_frcnn_c4", "vit", (1e-4,), 1, 60, 4),
+        ("coco_semi_maskrcnn", "swin", (0.01,), 1, 30, 2),
+    ],
+)
+def test_ci_profile_of_detection(
+    name: str, family: str, lrs: tuple[float, ...], seeds: int, iters: int, batch: int
+) -> None:
+    s = detection(name, "ci", family=family)
+    assert load_task(name, "ci", family=family).deviations == ()
+    assert (s.sweep.lrs, s.sweep.seeds) == (lrs, seeds)
+    assert (s.schedule.iters, s.schedule.batch_size) == (iters, batch)
+    assert (s.data.test_short_side, s.data.longest) == (256, 448)
+
+
+@pytest.mark.parametrize(
+    ("name", "family", "message"),
+    [
+        ("voc_det_linear", "swin", "is for resnet and convnext and vit backbones, not swin"),
+        ("voc_det_frcnn_c4", "swin", "is for resnet and convnext and vit backbones, not swin"),
+        ("coco_maskrcnn", "vit", "is for resnet and convnext and swin backbones, not vit"),
+    ],
+)
+def test_detection_is_not_for_every_family(name: str, family: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_task(name, family=family)
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "message"),
+    [
+        ("voc_det_linear", {"schedule.accumulate": 2}, "schedule.accumulate is for fine-tuning"),
+        ("voc_det_frcnn_c4", {"schedule.accumulate": 3}, "4 is not 3 equal parts"),
+        ("voc_det_frcnn_c4", {"schedule.iters": 50}, "a step at 55 of 50 iterations is none"),
+        ("voc_det_frcnn_c4", {"schedule.steps.milestones": [40, 20]}, "milestones rise"),
+        (
+            "voc_det_frcnn_c4",
+            {"sweep.warmups": [{"iters": 60, "start_factor": 0.1}]},
+            "60 iterations of warm-up leave none of 60",
+        ),
+        (
+            "voc_det_frcnn_c4",
+            {"sweep.warmups": [{"iters": 5, "start_factor": 0.1}] * 2},
+            "a warm-up stands twice",
+        ),
+        ("voc_det_frcnn_c4", {"precise_bn": 0}, "precise_bn = 0 is impossible"),
+        ("voc_det_linear", {"data.variant": "voc12"}, "voc_boxes has voc0712, voc07"),
+        ("voc_det_linear", {"data.dataset": "coco"}, "data.variant"),
+        ("voc_det_linear", {"test.flip": True}, "no setting 'test.flip'"),
+        ("voc_det_linear", {"detector.region": 3}, "near it: detector.regions"),
+    ],
+)
+def test_impossible_settings_of_detection(
+    name: str, overrides: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_task(name, "ci", overrides)
+
+
 @pytest.mark.parametrize("name", ["ade20k_linear", "voc_linear", "voc_linear_released"])
 def test_ci_profile_is_part_of_the_protocol(name: str) -> None:
-    task = load_task(name, "ci")
-    s = task.settings
+    task, s = load_task(name, "ci"), segmentation(name, "ci")
     assert s.data.crop == (256, 256)
     assert s.data.resize == s.data.test_resize == (1024, 256)
     assert (s.schedule.iters, s.schedule.batch_size) == (60, 8)
@@ -240,8 +474,7 @@ def test_ci_profile_is_part_of_the_protocol(name: str) -> None:
 def test_ci_profile_of_dear_tasks_has_two_rates_and_one_seed(
     name: str, family: str, lrs: tuple[float, ...]
 ) -> None:
-    task = load_task(name, "ci", family=family)
-    s = task.settings
+    task, s = load_task(name, "ci", family=family), segmentation(name, "ci", family=family)
     assert (s.sweep.lrs, s.sweep.seeds) == (lrs, 1)
     assert (s.schedule.iters, s.schedule.batch_size) == (60, 8)
     size = (512, 256) if s.data.dataset == "cityscapes" else (1024, 256)
@@ -300,7 +533,7 @@ def test_optional_settings_are_deviations(
     assert [str(d) for d in task.deviations] == deviations
     merged = {key: plain.get(key, {}) | dumped.get(key, {}) for key in [*plain, *dumped]}
     assert task.settings.dump() == merged
-    assert build_settings(Settings, flatten(merged)) == task.settings  # and back
+    assert build_settings(SegmentationSettings, flatten(merged)) == task.settings  # and back
 
 
 @pytest.mark.parametrize(
@@ -330,7 +563,7 @@ def test_a_protocol_has_one_kind_of_head() -> None:
     neither = {key: value for key, value in linear.items() if not key.startswith("head.")}
     for impossible in (neither, linear | fcn):
         with pytest.raises(ConfigError, match="either a linear head or FCN's"):
-            build_settings(Settings, impossible)
+            build_settings(SegmentationSettings, impossible)
 
 
 def test_overrides_are_deviations_and_only_where_they_change_something() -> None:

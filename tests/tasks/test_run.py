@@ -18,7 +18,7 @@ from vicregl_bench.records import Record, read_record
 from vicregl_bench.records.predictions import load_predictions
 from vicregl_bench.tasks.protocol import load_task
 from vicregl_bench.tasks.request import RunRequest
-from vicregl_bench.tasks.segmentation.run import RunOutcome, run_segmentation
+from vicregl_bench.tasks.run import RunOutcome, run_task
 from vicregl_bench.tasks.state import read_spent
 
 TINY = "resnet18x0.25"
@@ -48,7 +48,7 @@ def request(root: Path, out: Path, task: str = "voc_linear", **changes: Any) -> 
 
 
 def run(*args: Any, reporter: Any = None, **kwargs: Any) -> RunOutcome:
-    return run_segmentation(request(*args, **kwargs), reporter or Silent())
+    return run_task(request(*args, **kwargs), reporter or Silent())
 
 
 def scores(outcome: RunOutcome) -> list[Any]:
@@ -136,7 +136,7 @@ def test_the_same_again_is_skipped_and_force_repeats_it(tiny_voc: Path, tmp_path
 def test_whatever_changes_the_result_changes_the_key(
     change: dict[str, Any], tiny_voc: Path, tmp_path: Path
 ) -> None:
-    from vicregl_bench.tasks.segmentation.plan import make_plan
+    from vicregl_bench.tasks.plan import make_plan
 
     one, other = request(tiny_voc, tmp_path), request(tiny_voc, tmp_path, **change)
     assert make_plan(one).key != make_plan(other).key
@@ -258,19 +258,20 @@ def test_the_protocol_is_what_runs() -> None:
 
     from vicregl_bench.backbones.zoo import find_architecture
     from vicregl_bench.data.voc import MASKS as VOC_MASKS
+    from vicregl_bench.tasks.grid import learning_rate_schedule
     from vicregl_bench.tasks.segmentation.dataset import test_pipeline, train_pipeline
-    from vicregl_bench.tasks.segmentation.sweeps import build_optimizer, build_sweep
-    from vicregl_bench.tasks.segmentation.training import learning_rate_schedule
+    from vicregl_bench.tasks.segmentation.sweeps import build_sweep
+    from vicregl_bench.tasks.training import build_optimizer
 
     task = load_task("voc_linear_released", "paper", {"sweep.lrs": [0.1, 0.01]})
-    sweep = build_sweep(task, find_architecture("resnet50"))
+    sweep = build_sweep(task.settings, find_architecture("resnet50"))
     assert (sweep.batch_norm, sweep.dropout, sweep.ignore_index) == (True, 0.1, 255)
     assert sweep.weights[0].shape == (21, 2048)
     assert [(h.lr, h.seed) for h in sweep.heads] == [(r, s) for r in (0.1, 0.01) for s in range(3)]
-    wrapper = build_optimizer(task, sweep)
+    wrapper = build_optimizer(task, sweep.param_groups())
     groups = wrapper.optimizer.param_groups
     assert all((g["momentum"], g["weight_decay"]) == (0.9, 5e-4) for g in groups)
-    (config,) = learning_rate_schedule(task)
+    (config,) = learning_rate_schedule(task.settings)
     assert config.pop("type") == "PolyLR"
     scheduler = PolyLR(wrapper.optimizer, **config)
     for _ in range(10_000):

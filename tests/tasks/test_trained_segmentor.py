@@ -43,7 +43,9 @@ def build(
 ) -> TrainedSegmentor:
     source = read_backbone(ckpt)
     task = task_of(name, source, **overrides)
-    return build_trained(task, source, PREPROCESSOR, run_seed=run_seed, head_seed=head_seed)
+    return build_trained(
+        task.settings, source, PREPROCESSOR, run_seed=run_seed, head_seed=head_seed
+    )
 
 
 def sgd(model: nn.Module, lr: float = 0.01) -> OptimWrapper:
@@ -222,7 +224,7 @@ def test_dropout_follows_from_seeds_and_iteration() -> None:
     def first_loss(run_seed: int, head_seed: int, iteration: int) -> float:
         options: dict[str, Any] = {**NARROW, "fcn.dropout": 0.5}
         model = build("voc_fcn_ft", TINY, **options)
-        model.run_seed, model.head_seed = run_seed, head_seed
+        model.step_seeds = (run_seed, head_seed)
         model.iteration.fill_(iteration)
         return steps(model, sgd(model), 0, 1)[0]
 
@@ -321,7 +323,7 @@ def test_predictions_equal_mmsegmentation(
         section = {"crop": slide[0], "stride": slide[1]}
         settings = task.settings.model_validate({**task.settings.dump(), "slide": section})
         task = task.model_copy(update={"settings": settings})
-    mine = build_trained(task, source, PREPROCESSOR, run_seed=0, head_seed=0).eval()
+    mine = build_trained(task.settings, source, PREPROCESSOR, run_seed=0, head_seed=0).eval()
     theirs = peer("voc_linear_ft", slide).eval()
     copy_heads(mine, theirs)
     with torch.no_grad():

@@ -13,9 +13,10 @@ from mmseg.models import EncoderDecoder, SegTTAModel
 
 from vicregl_bench.checkpoints import Card
 from vicregl_bench.data import read_voc_segmentation
-from vicregl_bench.tasks.protocol import TestSection, load_task
+from vicregl_bench.tasks.protocol import load_task
 from vicregl_bench.tasks.segmentation import dataset
 from vicregl_bench.tasks.segmentation.metric import SweepIoUMetric
+from vicregl_bench.tasks.segmentation.settings import TestSection
 from vicregl_bench.tasks.segmentation.views import evaluated
 
 DATA = load_task("voc_linear", "ci", {"data.test_resize": [128, 96]}).settings.data
@@ -79,8 +80,9 @@ def test_both_loops_evaluate_what_mmsegmentation_predicts(
     in_val = run(tiny_voc, tmp_path, evaluated(model, TEST), "ValLoop")
     in_test = run(tiny_voc, tmp_path, evaluated(model, TEST), "TestLoop")
     theirs = SegTTAModel(module=model).eval()
-    assert len(in_val.kept) == 3
-    assert in_val.areas is not None and in_test.areas is not None
+    (kept,) = in_val.kept  # of the one head
+    assert len(kept) == 3
+    assert in_val.outcome is not None and in_test.outcome is not None
     batches = list(Runner.build_dataloader(loader(tiny_voc, TEST), seed=0))
     for index, (batch, plain) in enumerate(
         zip(batches, Runner.build_dataloader(loader(tiny_voc, None), seed=0), strict=True)
@@ -88,14 +90,14 @@ def test_both_loops_evaluate_what_mmsegmentation_predicts(
         with torch.no_grad():
             expected = theirs.test_step(batch)[0]
             unaugmented = model.test_step(plain)[0].pred_sem_seg.data
-        labels = torch.from_numpy(in_val.kept[expected.img_path])
-        assert torch.equal(labels, expected.pred_sem_seg.data)
+        labels = torch.from_numpy(kept[Path(expected.img_path).stem])[None]
+        assert torch.equal(labels, expected.pred_sem_seg.data.to(torch.uint8))
         assert len(set(labels.flatten().tolist())) > 3
         assert not torch.equal(labels, unaugmented)
         right = (labels == expected.gt_sem_seg.data) & (expected.gt_sem_seg.data != 255)
-        assert int(in_val.areas.intersect[index].sum()) == int(right.sum())
-    assert (in_val.areas.intersect == in_test.areas.intersect).all()
-    assert in_val.areas.names == in_test.areas.names
+        assert int(in_val.outcome.intersect[index].sum()) == int(right.sum())
+    assert (in_val.outcome.intersect == in_test.outcome.intersect).all()
+    assert in_val.outcome.names == in_test.outcome.names
 
 
 def test_the_merged_sample_is_the_first_views_without_logits(tiny_voc: Path) -> None:

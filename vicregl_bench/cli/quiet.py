@@ -6,8 +6,8 @@ import logging
 import warnings
 
 
-def import_engine() -> None:
-    """Import mmseg, and drop its remarks on optional parts that we do not use.
+def import_engine(domain: str = "segmentation") -> None:
+    """Import mmseg, of detection mmdet, without remarks on optional parts that we do not use.
 
     mmcv's operators are put in place before (see `engine.mmcv_ext`): mmseg imports mmdet where it
     is installed, and mmdet settles at its import what it has. Errors still come through as
@@ -21,7 +21,12 @@ def import_engine() -> None:
     try:
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            import mmseg.datasets
-            import mmseg.models  # noqa: F401
+            if domain == "detection":
+                import mmdet.datasets
+                import mmdet.evaluation
+                import mmdet.models  # noqa: F401
+            else:
+                import mmseg.datasets
+                import mmseg.models  # noqa: F401
     finally:
         logging.disable(previous)

@@ -16,7 +16,7 @@ from vicregl_bench.cli.show_command import PictureRequest, draw_pictures, pictur
 from vicregl_bench.errors import EXIT_CHECK_FAILED, BenchError, ConfigError
 
 if TYPE_CHECKING:
-    from vicregl_bench.tasks.segmentation.run import RunOutcome
+    from vicregl_bench.tasks.run import RunOutcome
 
 _OUT = Path("runs")
 
@@ -34,6 +34,11 @@ class _Select(StrEnum):
 class _Precision(StrEnum):
     fp32 = "fp32"
     bf16 = "bf16"
+
+
+class _Engine(StrEnum):
+    mmdet = "mmdet"
+    detectron2 = "detectron2"
 
 
 def _sweep_overrides(lrs: str | None, seeds: int | None) -> dict[str, Any]:
@@ -61,6 +66,10 @@ def run(
         bool, typer.Option("--trust-pickle", help="Unpickle foreign objects; they may run code.")
     ] = False,
     profile: Annotated[_Profile, typer.Option(help="Full protocol or minutes.")] = _Profile.paper,
+    preset: Annotated[
+        str | None,
+        typer.Option(help="Of a task with several; else the checkpoint's card chooses."),
+    ] = None,
     lrs: Annotated[str | None, typer.Option(help="Learning rates, such as 0.1,0.05.")] = None,
     seeds: Annotated[int | None, typer.Option(help="Heads per learning rate.")] = None,
     select: Annotated[
@@ -71,6 +80,9 @@ def run(
         typer.Option("--set", help="Override a setting: schedule.iters=100 (a deviation)."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    engine: Annotated[
+        _Engine, typer.Option(help="Of voc_det_frcnn_c4 (docs/detectron2.md).")
+    ] = _Engine.mmdet,
     precision: Annotated[
         _Precision | None,
         typer.Option(
@@ -89,17 +101,17 @@ def run(
     """Judge a backbone by a task; leaves one record in the folder of records."""
     from vicregl_bench.cli.output import print_json, print_record
     from vicregl_bench.engine.settings import parse_overrides
-    from vicregl_bench.tasks.protocol import load_task, require_possible
+    from vicregl_bench.tasks.protocol import load_task, protocol_info, require_possible
 
     wanted = _chosen_pictures(pictures)
     overrides = parse_overrides(settings or []) | _sweep_overrides(lrs, seeds)
-    require_possible(task, profile.value, overrides)
+    require_possible(task, profile.value, overrides, preset)
     with StderrReporter() as reporter, contextlib.redirect_stdout(sys.stderr):
         # imported late: torch and mmseg take seconds, a wrong option should not
-        import_engine()
+        import_engine(protocol_info(task).domain)
         from vicregl_bench.backbones.source import read_backbone
         from vicregl_bench.tasks.request import RunRequest
-        from vicregl_bench.tasks.segmentation.run import run_segmentation
+        from vicregl_bench.tasks.run import run_task
 
         source = read_backbone(
             ckpt, arch=arch, method=method, prefix=prefix, trust_pickle=trust_pickle
@@ -114,7 +126,11 @@ def run(
             overrides,
             family=source.architecture.family,
             arch=source.architecture.name,
+            preset=preset,
+            suggested=source.card.detection_preset,
         )
+        if chosen.preset is not None and preset is None:
+            reporter.console.print(f"preset {chosen.preset} (--preset takes another)")
         request = RunRequest(
             task=chosen,
             source=source,
@@ -123,13 +139,14 @@ def run(
             select=select.value,
             precision=precision.value if precision else None,
             device=device,
+            engine=engine.value,
             workers=workers,
             force=force,
             command=shlex.join(["vicregl-bench", *sys.argv[1:]]),
         )
         if wanted is not None:
             request = replace(request, pictures=wanted)
-        outcome = run_segmentation(request, reporter)
+        outcome = run_task(request, reporter)
         if outcome.skipped:
             reporter.warn(f"this run is there already: {outcome.path} (--force runs it again)")
             if wanted:

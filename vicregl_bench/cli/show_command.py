@@ -1,7 +1,7 @@
 """`vicregl-bench show`: a record, and the pictures of it."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +13,7 @@ from vicregl_bench.errors import BenchError, ConfigError, RecordError
 
 if TYPE_CHECKING:
     from vicregl_bench.records import Record
-    from vicregl_bench.records.predictions import KeptPrediction
+    from vicregl_bench.records.predictions import KeptPicture
 
 Warn = Callable[[str], None]
 
@@ -30,14 +30,22 @@ class PictureRequest:
     against: "Record | None" = None
 
 
+@dataclass(frozen=True)
+class _Kept:
+    """Predictions that a record keeps."""
+
+    pictures: tuple["KeptPicture", ...] = ()
+    classes: tuple[str, ...] = ()
+
+
 def show(
     record: Annotated[Path, typer.Argument(help="File of a record.")],
     pictures: Annotated[
         bool,
-        typer.Option("--pictures", help="Draw predictions, learning-rate curve, IoU per class."),
+        typer.Option("--pictures", help="Draw predictions, learning-rate curve, scores per class."),
     ] = False,
     against: Annotated[
-        Path | None, typer.Option(help="Record whose IoU per class stands beside (--pictures).")
+        Path | None, typer.Option(help="Record whose scores per class stand beside (--pictures).")
     ] = None,
     only: Annotated[
         str | None, typer.Option(help="Names of the pictures to draw, A,B (--pictures).")
@@ -119,7 +127,7 @@ def draw_pictures(request: PictureRequest, warn: Warn) -> tuple[Path, ...]:
     reasons: list[str] = []
     kept = _kept(request, reasons.append)
     predictions = _target(request, "predictions")
-    if kept:
+    if kept.pictures:
         _draw_predictions(request, kept, predictions, warn)
         drawn.append(predictions)
     drawings: dict[str, Callable[[Path], None]] = {
@@ -145,10 +153,8 @@ def _target(request: PictureRequest, name: str) -> Path:
     return request.out / f"{request.path.stem}.{name}.png"
 
 
-def _kept(request: PictureRequest, warn: Warn) -> tuple["KeptPrediction", ...]:
+def _kept(request: PictureRequest, warn: Warn) -> _Kept:
     """The kept predictions asked for; none, and `warn` says why, where nothing is kept."""
-    from vicregl_bench.records.predictions import load_predictions
-
     name = request.record.predictions_file
     try:
         if name is None:
@@ -156,13 +162,13 @@ def _kept(request: PictureRequest, warn: Warn) -> tuple["KeptPrediction", ...]:
                 f"{request.path} keeps no predictions: a run without a score has none; one from "
                 "before they were kept is run again with --force"
             )
-        kept = load_predictions(request.path.parent / Path(name).name)
+        kept = _load(request.path.parent / Path(name).name, request.record)
     except RecordError as error:
         if request.only:
             raise
         warn(f"no predictions drawn: {error}")
-        return ()
-    names = [one.name for one in kept]
+        return _Kept()
+    names = [one.name for one in kept.pictures]
     absent = [name for name in request.only if name not in names]
     if absent:
         raise ConfigError(
@@ -170,43 +176,74 @@ def _kept(request: PictureRequest, warn: Warn) -> tuple["KeptPrediction", ...]:
             "`vicregl-bench run --pictures NAMES --force` keeps others"
         )
     if request.only:
-        return tuple(one for name in request.only for one in kept if one.name == name)
+        chosen = tuple(one for name in request.only for one in kept.pictures if one.name == name)
+        return replace(kept, pictures=chosen)
     return kept
 
 
-def _draw_predictions(
-    request: PictureRequest, kept: Sequence["KeptPrediction"], path: Path, warn: Warn
-) -> None:
-    from vicregl_bench.data import class_colours
-    from vicregl_bench.tables.pictures import MAX_ROWS, draw_predictions
+def _dataset(record: "Record") -> str:
+    return str(record.task.settings.get("data", {}).get("dataset"))
 
-    record = request.record
-    if len(kept) > MAX_ROWS:
-        warn(f"the first {MAX_ROWS} of {len(kept)} kept predictions are drawn; --only names others")
-        kept = kept[:MAX_ROWS]
-    settings = record.task.settings.get("data", {})
-    dataset = str(settings.get("dataset"))
-    root = Path(record.data.root) if request.data_root is None else request.data_root
-    images = _find_pictures(kept, root, dataset)
-    rows = [(image, one.truth, one.labels) for image, one in zip(images, kept, strict=True)]
+
+def _load(path: Path, record: "Record") -> _Kept:
+    """Label maps, or of detection boxes."""
+    from vicregl_bench.data import DETECTION_SETS
+    from vicregl_bench.records.detections import load_detections
+    from vicregl_bench.records.predictions import load_predictions
+
+    if _dataset(record) in DETECTION_SETS:
+        return _Kept(*load_detections(path))
     classes = () if record.best is None else tuple(record.best.by_class)
-    missing = draw_predictions(rows, class_colours(dataset), path, classes)
+    return _Kept(load_predictions(path), classes)
+
+
+def _draw_predictions(request: PictureRequest, kept: _Kept, path: Path, warn: Warn) -> None:
+    from vicregl_bench.tables.pictures import MAX_ROWS
+
+    record, count = request.record, len(kept.pictures)
+    if count > MAX_ROWS:
+        warn(f"the first {MAX_ROWS} of {count} kept predictions are drawn; --only names others")
+        kept = replace(kept, pictures=kept.pictures[:MAX_ROWS])
+    dataset = _dataset(record)
+    root = Path(record.data.root) if request.data_root is None else request.data_root
+    missing = _draw_kept(kept, _find_pictures(kept.pictures, root, dataset), dataset, path)
     if missing:
         warn(
-            f"{len(missing)} of {len(rows)} pictures cannot be read and are grey, the first is "
-            f"{missing[0]}; --data-root says where the data set is now"
+            f"{len(missing)} of {len(kept.pictures)} pictures cannot be read and are grey, the "
+            f"first is {missing[0]}; --data-root says where the data set is now"
         )
 
 
-def _find_pictures(kept: Sequence["KeptPrediction"], root: Path, dataset: str) -> list[Path]:
+def _draw_kept(kept: _Kept, images: Sequence[Path], dataset: str, path: Path) -> tuple[Path, ...]:
+    """Draw what is kept of each picture; the pictures that cannot be read."""
+    from vicregl_bench.data import class_colours, palette
+    from vicregl_bench.records.detections import KeptDetections
+    from vicregl_bench.records.predictions import KeptPrediction
+    from vicregl_bench.tables.detection_pictures import draw_detections, spread_colours
+    from vicregl_bench.tables.pictures import draw_predictions
+
+    rows = list(zip(images, kept.pictures, strict=True))
+    boxes = [(image, one) for image, one in rows if isinstance(one, KeptDetections)]
+    if boxes:
+        # VOC's colour map begins with the background, which boxes have none of
+        colours = palette()[1:] if dataset == "voc_boxes" else spread_colours(len(kept.classes))
+        return draw_detections(boxes, kept.classes, path, colours)
+    maps = [
+        (image, one.truth, one.labels) for image, one in rows if isinstance(one, KeptPrediction)
+    ]
+    return draw_predictions(maps, class_colours(dataset), path, kept.classes)
+
+
+def _find_pictures(kept: Sequence["KeptPicture"], root: Path, dataset: str) -> list[Path]:
     """Where the pictures are: as kept below the root, or by name among the data set's val ones."""
     places = [root / one.image for one in kept]
     if all(place.is_file() for place in places):
         return places
-    from vicregl_bench.data import read_segmentation
+    from vicregl_bench.data import DETECTION_SETS, read_detection, read_segmentation
 
+    read = read_detection if dataset in DETECTION_SETS else read_segmentation
     try:
-        val = {pair.image.name: pair.image for pair in read_segmentation(dataset, root).val}
+        val = {picture.image.name: picture.image for picture in read(dataset, root).val}
     except BenchError:
         val = {}
     return [place if place.is_file() else val.get(place.name, place) for place in places]

@@ -159,6 +159,7 @@ class CocoReader:
         labels: list[int] = []
         crowd: list[bool] = []
         segmentations: list[Segmentation] = []
+        areas: list[float] = []
         for annotation in file.content.by_image.get(picture.id, []):
             number = annotation.get("id")
             problem = _malformed(annotation, width, height)
@@ -178,6 +179,7 @@ class CocoReader:
             labels.append(label)
             crowd.append(bool(annotation.get("iscrowd", 0)))
             segmentations.append(annotation.get("segmentation") or [])
+            areas.append(float(annotation["area"]))
         content = Annotations(
             width=width,
             height=height,
@@ -187,6 +189,7 @@ class CocoReader:
             truncated=np.zeros(len(labels), dtype=bool),
             crowd=np.array(crowd, dtype=bool),
             segmentations=tuple(segmentations),
+            areas=np.array(areas, dtype=np.float64),
         )
         return content, findings
 

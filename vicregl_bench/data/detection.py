@@ -58,6 +58,7 @@ class Annotations:
     truncated: npt.NDArray[np.bool_]  # (N,), VOC: reaches beyond the picture
     crowd: npt.NDArray[np.bool_]  # (N,), COCO: a region of many, not trained on, not punished
     segmentations: tuple[Segmentation, ...] | None = None  # N, COCO only
+    areas: npt.NDArray[np.float64] | None = None  # (N,) pixels, COCO only: the file's own `area`
 
     @property
     def ignored(self) -> npt.NDArray[np.bool_]:

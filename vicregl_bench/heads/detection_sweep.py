@@ -43,10 +43,9 @@ from vicregl_bench.heads.region_proposals import (
     Truth,
 )
 from vicregl_bench.heads.roi_average import roi_average_matrix, roi_average_weights
-from vicregl_bench.heads.streams import INITIALISATION, seeded
-from vicregl_bench.heads.sweep import HeadSpec
+from vicregl_bench.heads.streams import INITIALISATION, SAMPLING, seeded
+from vicregl_bench.heads.sweep import Heads, HeadSpec
 
-_SAMPLING = 3  # what random numbers are for, beside those of `streams`
 _ANCHORS, _REGIONS = 0, 1  # which of the two samplings
 
 
@@ -242,13 +241,13 @@ class _Training:
             layer.bias.grad = gradient.bias[i] / divisor
 
 
-class DetectionSweep(nn.Module):
-    """K heads; the interface is that of `heads.sweep.Sweep`, with objects in the place of labels.
+class DetectionSweep(Heads):
+    """K linear detection heads over shared maps.
 
-    One training iteration is `accumulate_gradients`, then a step of an optimiser that was built on
-    `param_groups()`. The state dict, with the optimiser's, is all that an exact resume needs:
-    initialisation and sampling follow from (run seed, head seed) and the iteration alone, not from
-    K, the learning rate, or what ran before. Neither method depends on `train()` and `eval()`.
+    One training iteration is `accumulate_gradients`, then a step of the optimiser; pictures are
+    evaluated by `predict`. Initialisation and sampling follow from (run seed, head seed) and the
+    iteration alone, not from K, the learning rate, or what ran before. Neither method depends on
+    `train()` and `eval()`.
 
     Args:
         proposal_channels: D1, channels of the map that proposals are made from.
@@ -258,14 +257,7 @@ class DetectionSweep(nn.Module):
         options: numbers of anchors, proposals and samples.
         run_seed: seed of the whole run.
         dtype: of parameters and arithmetic, to which maps are converted; float64 for tests.
-
-    Attributes:
-        iteration: iterations done, a scalar.
-        diverged_at: (K,) iteration at which a head ceased to be finite, -1 where it is.
     """
-
-    iteration: Tensor
-    diverged_at: Tensor
 
     def __init__(
         self,
@@ -278,8 +270,8 @@ class DetectionSweep(nn.Module):
         run_seed: int = 0,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        super().__init__()
-        self.num_classes, self.heads, self.run_seed = num_classes, tuple(heads), run_seed
+        super().__init__(heads, run_seed=run_seed)
+        self.num_classes = num_classes
         self.options = options or DetectionOptions()
         self._parts = ProposalParts(self.options, num_classes)
         self.linears = nn.ModuleList()
@@ -289,14 +281,6 @@ class DetectionSweep(nn.Module):
                     proposal_channels, region_channels, self.options.anchors, num_classes
                 )
             self.linears.append(linear.to(dtype))
-        self.register_buffer("iteration", torch.zeros((), dtype=torch.long))
-        self.register_buffer("diverged_at", torch.full((len(self.heads),), -1, dtype=torch.long))
-
-    def param_groups(self) -> list[dict[str, object]]:
-        """One optimiser parameter group a head, with its learning rate, in the order of `heads`."""
-        return [
-            {"params": self.head_parameters(k), "lr": head.lr} for k, head in enumerate(self.heads)
-        ]
 
     def head_parameters(self, k: int) -> list[nn.Parameter]:
         """Weight and bias of objectness, anchor deltas, classes and region deltas of head k.
@@ -428,7 +412,7 @@ class DetectionSweep(nn.Module):
         return {seed: targets.sample(*self._entropy(seed, _ANCHORS, b)) for seed in seeds}
 
     def _entropy(self, head_seed: int, what: int, b: int) -> tuple[int, ...]:
-        return (self.run_seed, head_seed, _SAMPLING, int(self.iteration), what, b)
+        return (self.run_seed, head_seed, SAMPLING, int(self.iteration), what, b)
 
     def _region_weights(self, boxes: Tensor, region_map: Tensor) -> Tensor:
         """(n, h2 * w2) weights of the map's pixels in the vector of each box."""
@@ -456,11 +440,6 @@ class DetectionSweep(nn.Module):
         linear = self.linears[k]
         assert isinstance(linear, LinearDetectionHead)
         return linear
-
-    def _alive(self) -> list[int]:
-        """Indices of the heads that have not diverged."""
-        alive: list[int] = (self.diverged_at < 0).nonzero().flatten().tolist()
-        return alive
 
     def _mark(self, broken: Iterable[int]) -> None:
         for k in broken:

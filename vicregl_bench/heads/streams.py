@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-INITIALISATION, DROPOUT = 1, 2  # what a head's random numbers are for
+INITIALISATION, DROPOUT, SAMPLING = 1, 2, 3  # what a head's random numbers are for
 
 
 def stream_seed(*entropy: int) -> int:

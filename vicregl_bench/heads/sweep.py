@@ -1,4 +1,4 @@
-"""What every sweep is: K segmentation heads trained side by side on the maps of one frozen trunk.
+"""What every sweep is: K heads trained side by side on the maps of one frozen trunk.
 
 Every head is one run of its own: own learning rate, initialisation, dropout stream and (in the
 optimiser) momentum. The heads share the maps and the data order.
@@ -18,25 +18,29 @@ Features = Tensor | Sequence[Tensor]
 
 @dataclass(frozen=True)
 class HeadSpec:
-    """One head of a sweep: its learning rate and the seed of its initialisation and dropout."""
+    """One head of a sweep.
+
+    Attributes:
+        lr: learning rate.
+        seed: of its initialisation, dropout and sampling.
+        options: what else a grid varies, by name, such as ("warmup.iters", 100).
+    """
 
     lr: float
     seed: int
+    options: tuple[tuple[str, float], ...] = ()
 
 
-class Sweep(nn.Module, ABC):
-    """K heads over shared maps; the interface that segmentors, runs and records rely on.
+class Heads(nn.Module, ABC):
+    """K heads of any kind over shared maps; what runs and records rely on.
 
-    One training iteration is `accumulate_gradients`, then a step of an optimiser that was built on
-    `param_groups()`; a picture is evaluated by `logits`. Neither depends on the mode that `train()`
-    and `eval()` set. The state dict, with the optimiser's, is all that an exact resume needs:
-    random numbers follow from (run seed, head seed) and the iteration alone.
+    An optimiser built on `param_groups()` steps after every iteration. The state dict, with the
+    optimiser's, is all that an exact resume needs: random numbers follow from (run seed, head seed)
+    and the iteration alone.
 
     Args:
-        num_classes: C.
         heads: the K heads.
         run_seed: seed of the whole run.
-        ignore_index: label left out of the loss.
 
     Attributes:
         iteration: iterations done, a scalar.
@@ -46,20 +50,11 @@ class Sweep(nn.Module, ABC):
     iteration: Tensor
     diverged_at: Tensor
 
-    def __init__(
-        self,
-        num_classes: int,
-        heads: Sequence[HeadSpec],
-        *,
-        run_seed: int = 0,
-        ignore_index: int = 255,
-    ) -> None:
+    def __init__(self, heads: Sequence[HeadSpec], *, run_seed: int = 0) -> None:
         super().__init__()
-        self.num_classes, self.ignore_index = num_classes, ignore_index
         self.heads, self.run_seed = tuple(heads), run_seed
         self.register_buffer("iteration", torch.zeros((), dtype=torch.long))
         self.register_buffer("diverged_at", torch.full((len(self.heads),), -1, dtype=torch.long))
-        self._losses: dict[tuple[int, int], DenseCrossEntropy] = {}
 
     def param_groups(self) -> list[dict[str, object]]:
         """One optimiser parameter group a head, with its learning rate, in the order of `heads`."""
@@ -74,6 +69,37 @@ class Sweep(nn.Module, ABC):
         Raises:
             IndexError: no head k.
         """
+
+    def _alive(self) -> list[int]:
+        """Indices of the heads that have not diverged."""
+        alive: list[int] = (self.diverged_at < 0).nonzero().flatten().tolist()
+        return alive
+
+
+class Sweep(Heads):
+    """K segmentation heads over shared maps.
+
+    One training iteration is `accumulate_gradients`, then a step of the optimiser; a picture is
+    evaluated by `logits`. Neither depends on the mode that `train()` and `eval()` set.
+
+    Args:
+        num_classes: C.
+        heads: the K heads.
+        run_seed: seed of the whole run.
+        ignore_index: label left out of the loss.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        heads: Sequence[HeadSpec],
+        *,
+        run_seed: int = 0,
+        ignore_index: int = 255,
+    ) -> None:
+        super().__init__(heads, run_seed=run_seed)
+        self.num_classes, self.ignore_index = num_classes, ignore_index
+        self._losses: dict[tuple[int, int], DenseCrossEntropy] = {}
 
     @abstractmethod
     def accumulate_gradients(self, features: Features, labels: Tensor) -> Tensor:
@@ -114,11 +140,6 @@ class Sweep(nn.Module, ABC):
         """
         broken = ~torch.isfinite(logits).flatten(1).all(dim=1) & (self.diverged_at < 0)
         self.diverged_at[broken] = self.iteration - 1
-
-    def _alive(self) -> list[int]:
-        """Indices of the heads that have not diverged."""
-        alive: list[int] = (self.diverged_at < 0).nonzero().flatten().tolist()
-        return alive
 
     def _loss_at(self, map_size: tuple[int, int], labels: Tensor) -> DenseCrossEntropy:
         """The loss between logits of that size and labels (..., H, W); kept until H, W change."""

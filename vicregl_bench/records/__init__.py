@@ -11,6 +11,7 @@ from vicregl_bench.records.schema import (
     Progress,
     Record,
     TaskInfo,
+    TrainedParameter,
 )
 from vicregl_bench.records.store import find_record, read_record, read_records, write_record
 
@@ -25,6 +26,7 @@ __all__ = [
     "Progress",
     "Record",
     "TaskInfo",
+    "TrainedParameter",
     "find_record",
     "read_record",
     "read_records",

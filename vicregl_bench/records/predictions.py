@@ -4,10 +4,10 @@ One compressed `.npz`: `kind`, `images` (n,), and for picture i `truth_i` and `l
 uint8 both.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,23 +16,31 @@ from vicregl_bench.errors import RecordError
 from vicregl_bench.records.arrays import read_arrays, write_arrays
 
 LabelMap = npt.NDArray[np.uint8]
+T = TypeVar("T")
+
+_ADVICE = "run its task again with --force, which keeps them anew"
 
 _KIND = "vicregl-bench predictions 1"
-_ADVICE = "run its task again with --force, which keeps them anew"
 
 
 @dataclass(frozen=True)
-class KeptPrediction:
-    """A val picture's ground truth, and the prediction of the best learning rate's first seed."""
+class KeptPicture:
+    """A val picture that something is kept of."""
 
     image: str  # path of the picture, relative to the data root where it lies below it
-    truth: LabelMap  # (H, W), 255 for ignored
-    labels: LabelMap  # (H, W)
 
     @property
     def name(self) -> str:
         """Name of the picture."""
         return picture_name(self.image)
+
+
+@dataclass(frozen=True)
+class KeptPrediction(KeptPicture):
+    """A val picture's ground truth, and the prediction of the best learning rate's first seed."""
+
+    truth: LabelMap  # (H, W), 255 for ignored
+    labels: LabelMap  # (H, W)
 
 
 def picture_name(image: str | Path) -> str:
@@ -56,14 +64,11 @@ def save_predictions(path: Path, kept: Sequence[KeptPrediction]) -> None:
     Raises:
         RecordError: no space, no permission, or another error of the file system.
     """
-    arrays: dict[str, Any] = {
-        "kind": np.array(_KIND),
-        "images": np.array([one.image for one in kept], dtype=np.str_),
-    }
+    arrays: dict[str, Any] = {}
     for index, one in enumerate(kept):
         arrays[f"truth_{index}"] = one.truth.astype(np.uint8)
         arrays[f"labels_{index}"] = one.labels.astype(np.uint8)
-    write_arrays(path, arrays)
+    save_kept(path, _KIND, kept, arrays)
 
 
 def load_predictions(path: Path) -> tuple[KeptPrediction, ...]:
@@ -72,23 +77,59 @@ def load_predictions(path: Path) -> tuple[KeptPrediction, ...]:
     Raises:
         RecordError: no such file, truncated, damaged, or of another kind.
     """
-    try:
-        arrays = read_arrays(path)
-        if str(arrays.get("kind")) != _KIND:
-            raise RecordError(f"{path} holds no predictions of a run")
-        kept = tuple(
+    kept = load_kept(
+        path,
+        _KIND,
+        lambda arrays: tuple(
             KeptPrediction(str(image), arrays[f"truth_{index}"], arrays[f"labels_{index}"])
             for index, image in enumerate(arrays["images"])
-        )
-    except FileNotFoundError as error:
-        raise RecordError(f"no predictions at {path}: {error.strerror}; {_ADVICE}") from error
-    except KeyError as error:
-        raise RecordError(f"{path} holds not all predictions that it lists; {_ADVICE}") from error
-    except RecordError as error:
-        raise RecordError(f"{error}; {_ADVICE}") from error
+        ),
+    )
     for one in kept:
         if one.truth.shape != one.labels.shape or one.truth.ndim != 2:
             raise RecordError(f"the predictions {path} of {one.image} have no one size; {_ADVICE}")
         if one.truth.dtype != np.uint8 or one.labels.dtype != np.uint8:
             raise RecordError(f"the predictions {path} of {one.image} are no labels; {_ADVICE}")
     return kept
+
+
+def save_kept(
+    path: Path, kind: str, kept: Sequence[KeptPicture], arrays: Mapping[str, Any]
+) -> None:
+    """Write arrays of some pictures to one file, whole or not at all.
+
+    Args:
+        path: of the file.
+        kind: what the arrays are and in which version, for `load_kept`.
+        kept: the pictures, whose paths go with the arrays as `images`.
+        arrays: of them.
+
+    Raises:
+        RecordError: no space, no permission, or another error of the file system.
+    """
+    images = np.array([one.image for one in kept], dtype=np.str_)
+    write_arrays(path, {"kind": np.array(kind), "images": images, **arrays})
+
+
+def load_kept(path: Path, kind: str, unpack: Callable[[dict[str, Any]], T]) -> T:
+    """Read what `save_kept` wrote; nothing in the file is unpickled.
+
+    Args:
+        path: of the file.
+        kind: as it was written.
+        unpack: makes the result of all arrays; a KeyError is a file that lacks some.
+
+    Raises:
+        RecordError: no such file, truncated, damaged, or of another kind.
+    """
+    try:
+        arrays = read_arrays(path)
+        if str(arrays.get("kind")) != kind:
+            raise RecordError(f"{path} holds no predictions of a run")
+        return unpack(arrays)
+    except FileNotFoundError as error:
+        raise RecordError(f"no predictions at {path}: {error.strerror}; {_ADVICE}") from error
+    except KeyError as error:
+        raise RecordError(f"{path} holds not all predictions that it lists; {_ADVICE}") from error
+    except RecordError as error:
+        raise RecordError(f"{error}; {_ADVICE}") from error

@@ -22,6 +22,7 @@ class TaskInfo(_Part):
     name: str
     version: int
     profile: str
+    preset: str | None = None  # of a protocol that has several
     title: str
     tables: tuple[str, ...]  # tables of the VICRegL paper
     source: str
@@ -81,6 +82,14 @@ class Best(_Part):
     options: dict[str, Any] = {}
 
 
+class TrainedParameter(_Part):
+    """A parameter of a head on a frozen trunk."""
+
+    name: str
+    layer: str  # class of its module
+    shape: tuple[int, ...]
+
+
 class Cost(_Part):
     """What the run took; interrupted parts are counted in."""
 
@@ -123,6 +132,7 @@ class Record(_Part):
     results: tuple[HeadResult, ...] = ()
     best: Best | None = None
     frozen_hash_unchanged: bool | None = None
+    trained: tuple[TrainedParameter, ...] = ()  # of a frozen task's first head, all there are
     cost: Cost
     environment: Environment
     command: str

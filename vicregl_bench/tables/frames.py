@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from vicregl_bench.errors import ConfigError
-from vicregl_bench.records.schema import Best, Record
+from vicregl_bench.records.schema import Best, HeadResult, Record
 
 DEVIATION_MARK = "†"
 
@@ -101,7 +101,9 @@ def measurements(records: Sequence[Record], table: str | None = None) -> pd.Data
                 "task": record.task.name,
                 "version": record.task.version,
                 "profile": record.task.profile,
+                "preset": record.task.preset or "",
                 "lr": record.best.lr if record.best else None,
+                "options": options_text(record.best) if record.best else "",
                 "metric": record.task.metric,
                 "score": record.best.score if record.best else None,
                 "std": record.best.std if record.best else None,
@@ -130,11 +132,12 @@ def explain_deviations(records: Sequence[Record], table: str | None = None) -> l
 
 
 def learning_rate_curve(record: Record) -> pd.DataFrame:
-    """Every learning rate of a record, the largest first: means over its seeds.
+    """Every point of a record's grid, the largest learning rate first: means over its seeds.
 
     Returns:
-        Columns `lr`, `score` and `std` (of the task's metric), `holdout` where a held-out slice
-        chose, the other metrics by their names, and `diverged`, the number of seeds that did.
+        Columns `lr`, `options` (what else the grid varies, in words, or empty), `score` and `std`
+        (of the task's metric), `holdout` where a held-out slice chose, the other metrics by their
+        names, and `diverged`, the number of seeds that did.
     """
     metric = record.task.metric
     others = [name for result in record.results for name in result.scores if name != metric]
@@ -146,10 +149,12 @@ def learning_rate_curve(record: Record) -> pd.DataFrame:
             for result in record.results
         ]
     ).astype(float)
-    grouped = frame.groupby("lr", sort=True)
+    frame["options"] = [options_text(result) for result in record.results]
+    grouped = frame.groupby(["lr", "options"], sort=True)
     curve = pd.DataFrame(
         {
             "lr": grouped["lr"].first(),
+            "options": grouped["options"].first(),
             "score": grouped["score"].mean(),
             "std": grouped["score"].std(ddof=0),
         }
@@ -159,7 +164,13 @@ def learning_rate_curve(record: Record) -> pd.DataFrame:
     for name in names:
         curve[name] = grouped[name].mean()
     curve["diverged"] = grouped["score"].apply(lambda scores: int(scores.isna().sum()))
-    return curve.reset_index(drop=True).sort_values("lr", ascending=False, ignore_index=True)
+    curve = curve.reset_index(drop=True)
+    return curve.sort_values("lr", ascending=False, ignore_index=True, kind="stable")
+
+
+def options_text(result: HeadResult | Best) -> str:
+    """What a grid varies beside the learning rate, in words; empty where it varies nothing else."""
+    return ", ".join(f"{name} {value:g}" for name, value in sorted(result.options.items()))
 
 
 def render_latex(frame: pd.DataFrame) -> str:

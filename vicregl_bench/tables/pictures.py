@@ -39,13 +39,18 @@ _LEGEND_COLUMNS = 3
 _BARS_A_COLUMN = 50
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a drawing as PNG, cut to what is drawn.
+
+    Raises:
+        RecordError: the file cannot be written.
+    """
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", bbox_inches="tight")
     write_file(path, buffer.getvalue())
 
 
-def _plain(text: str) -> str:
+def plain_text(text: str) -> str:
     """Text that matplotlib takes as it is: no formulas."""
     return text.replace("$", r"\$")
 
@@ -53,27 +58,45 @@ def _plain(text: str) -> str:
 def draw_curve(record: Record, path: Path) -> None:
     """The score over the learning rate, mean and spread over seeds, the best marked.
 
+    One line for each value of what else the grid varies, such as the warm-up.
+
     Raises:
         ConfigError: the record has no score (interrupted, or every head diverged).
         RecordError: the file cannot be written.
     """
     if all(result.score is None for result in record.results):
         raise ConfigError(f"no learning-rate curve: {_without(record)}")
-    curve = learning_rate_curve(record)
     figure = Figure(figsize=(5, 3.2), dpi=120)
     axes = figure.subplots()
-    axes.errorbar(curve["lr"], curve["score"], yerr=curve["std"], marker="o", capsize=3)
-    if record.best is not None:
-        axes.axvline(record.best.lr, linestyle=":", color="grey", label="best")
+    curve = learning_rate_curve(record)
+    lines = list(curve.groupby("options", sort=False))
+    for options, line in lines:
+        axes.errorbar(
+            line["lr"],
+            line["score"],
+            yerr=line["std"],
+            marker="o",
+            capsize=3,
+            label=plain_text(str(options)) or None,
+        )
+    best = record.best
+    if best is not None:
+        axes.axvline(best.lr, linestyle=":", color="grey", label="best")
+        if len(lines) > 1:  # the rate alone does not say which point
+            axes.plot(best.lr, best.score, "*", color="black", markersize=12, zorder=3)
+    if len(lines) > 1:  # captions are long
+        axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.3))
+    elif best is not None:
         axes.legend(fontsize=8)
+    rates = sorted(set(curve["lr"]))
     axes.set_xscale("log")
-    axes.set_xticks(curve["lr"], [f"{lr:g}" for lr in curve["lr"]], rotation=45, fontsize=8)
+    axes.set_xticks(rates, [f"{lr:g}" for lr in rates], rotation=45, fontsize=8)
     axes.set_xticks([], minor=True)
     axes.set_xlabel("learning rate")
     axes.set_ylabel(f"{metric_title(record.task.metric)} (%)")
-    axes.set_title(_plain(f"{record.checkpoint.name}, {record.task.name}"), fontsize=9)
+    axes.set_title(plain_text(f"{record.checkpoint.name}, {record.task.name}"), fontsize=9)
     axes.grid(alpha=0.3)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _without(record: Record) -> str:
@@ -85,20 +108,20 @@ def _without(record: Record) -> str:
 
 @dataclass(frozen=True)
 class ClassBar:
-    """IoU of one class in percent, and another record's."""
+    """The score of one class in percent, and another record's."""
 
     name: str
-    iou: float
+    score: float
     against: float | None = None
 
     @property
     def gain(self) -> float:
         """How much higher than the other record's, in points."""
-        return self.iou - (self.against or 0.0)
+        return self.score - (self.against or 0.0)
 
 
 def class_bars(record: Record, against: Record | None = None) -> list[ClassBar]:
-    """IoU of every class that has one (in both records), the highest or the largest gain first.
+    """The score of every class that has one (in both), the highest or the largest gain first.
 
     Args:
         record: its best learning rate is taken.
@@ -113,7 +136,7 @@ def class_bars(record: Record, against: Record | None = None) -> list[ClassBar]:
     assert record.best is not None
     own = record.best.by_class
     if against is None or against.best is None:
-        bars = [ClassBar(name, iou) for name, iou in own.items() if iou is not None]
+        bars = [ClassBar(name, value) for name, value in own.items() if value is not None]
     else:
         other = against.best.by_class
         if list(own) != list(other):
@@ -123,9 +146,9 @@ def class_bars(record: Record, against: Record | None = None) -> list[ClassBar]:
                 f"{len(own)}: compare records of one data set"
             )
         bars = [
-            ClassBar(name, iou, theirs)
-            for name, iou in own.items()
-            if iou is not None and (theirs := other[name]) is not None
+            ClassBar(name, value, theirs)
+            for name, value in own.items()
+            if value is not None and (theirs := other[name]) is not None
         ]
     if not bars:
         both = " in both records" if against is not None else ""
@@ -145,14 +168,20 @@ def _captions(records: Sequence[Record]) -> list[str]:
     if len(set(names)) < len(records):
         names = [f"{name}, {record.key[:12]}" for name, record in zip(names, records, strict=True)]
     return [
-        _plain(f"{metric_title(record.task.metric)} {score_text(record.best, 1)}: {name}")
+        plain_text(f"{metric_title(record.task.metric)} {score_text(record.best, 1)}: {name}")
         for name, record in zip(names, records, strict=True)
         if record.best is not None
     ]
 
 
+def by_class_title(record: Record) -> str:
+    """What a record's metric is called of a single class."""
+    metric = record.task.metric
+    return "IoU" if metric == "miou" else metric_title(metric)
+
+
 def draw_classes(record: Record, path: Path, against: Record | None = None) -> None:
-    """IoU per class as bars, of one record or of two side by side; see `class_bars`.
+    """The score per class as bars, of one record or of two side by side; see `class_bars`.
 
     Raises:
         ConfigError: as `class_bars`.
@@ -167,18 +196,19 @@ def draw_classes(record: Record, path: Path, against: Record | None = None) -> N
     grid: Any = figure.subplots(1, columns, squeeze=False)
     for index, axes in enumerate(grid[0]):
         _draw_bars(axes, bars[index * length : (index + 1) * length], length)
+        axes.set_xlabel(f"{by_class_title(record)} (%)", fontsize=8)
     shown = [record] if against is None else [record, against]
-    title = f"IoU per class, {record.task.name}"
+    title = f"{by_class_title(record)} per class, {record.task.name}"
     if against is not None:
         title += f"\nlargest gain of {record.checkpoint.name} first; differences at the bars"
     left_out = 0 if record.best is None else len(record.best.by_class) - len(bars)
     if left_out:
         title += f"\nleft out, as without value: {left_out} of {left_out + len(bars)} classes"
-    figure.suptitle(_plain(title), fontsize=9)
+    figure.suptitle(plain_text(title), fontsize=9)
     handles = [Patch(color=f"C{index}") for index in range(len(shown))]
     figure.legend(handles, _captions(shown), loc="lower center", fontsize=8, ncols=1)
     figure.tight_layout(rect=(0, 0.55 / (height + 1.3), 1, 1))
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _draw_bars(axes: Axes, bars: Sequence[ClassBar], length: int) -> None:
@@ -187,18 +217,17 @@ def _draw_bars(axes: Axes, bars: Sequence[ClassBar], length: int) -> None:
     paired = any(bar.against is not None for bar in bars)
     thickness = 0.38 if paired else 0.76
     shift = thickness / 2 if paired else 0.0
-    axes.barh(places - shift, [bar.iou for bar in bars], thickness, color="C0")
+    axes.barh(places - shift, [bar.score for bar in bars], thickness, color="C0")
     if paired:
         axes.barh(places + shift, [bar.against or 0.0 for bar in bars], thickness, color="C1")
     for place, bar in enumerate(bars):
-        text = f"{bar.gain:+.1f}" if paired else f"{bar.iou:.1f}"
-        axes.text(max(bar.iou, bar.against or 0.0) + 1, place, text, va="center", fontsize=7)
-    axes.set_yticks(places, [_plain(bar.name) for bar in bars], fontsize=7)
+        text = f"{bar.gain:+.1f}" if paired else f"{bar.score:.1f}"
+        axes.text(max(bar.score, bar.against or 0.0) + 1, place, text, va="center", fontsize=7)
+    axes.set_yticks(places, [plain_text(bar.name) for bar in bars], fontsize=7)
     axes.set_ylim(length - 0.4, -0.6)
     axes.set_xlim(0, 110)  # room for the number at a full bar
     axes.set_xticks(range(0, 101, 20))
     axes.tick_params(axis="x", labelsize=7)
-    axes.set_xlabel("IoU (%)", fontsize=8)
     axes.grid(axis="x", alpha=0.3)
     axes.set_axisbelow(True)
 
@@ -240,26 +269,26 @@ def draw_predictions(
     for (image, truth, labels), height, legend, wide in zip(
         rows, heights, legends, columns, strict=True
     ):
-        pixels = _read_picture(image)
+        pixels = read_picture(image)
         if pixels is None:
             missing.append(image)
         top -= _NAME
         about = f"{image.stem}{_right(truth, labels)}"
-        figure.text(0, (top + 0.05) / full_height, _plain(about), fontsize=7)
+        figure.text(0, (top + 0.05) / full_height, plain_text(about), fontsize=7)
         panels = [
-            _panel(figure, index * (_PANEL + _GAP), top - height, _PANEL, height)
+            panel(figure, index * (_PANEL + _GAP), top - height, _PANEL, height)
             for index in range(3)
         ]
-        _draw_picture(panels[0], pixels, truth.shape)
+        draw_picture(panels[0], pixels, truth.shape)
         for axes, drawn in zip(panels[1:], (truth, labels), strict=True):
             axes.imshow(colours[drawn], interpolation="nearest")  # exact colours
         _draw_legend(figure, legend, colours, height, wide, top)
         top -= height
-    _save(figure, path)
+    save_figure(figure, path)
     return tuple(missing)
 
 
-def _panel(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
+def panel(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
     """Axes without frame at a place in inches."""
     wide, high = figure.get_size_inches()
     axes = figure.add_axes((left / wide, bottom / high, width / wide, height / high))
@@ -276,7 +305,8 @@ def _legend_lines(height: float) -> int:
     return int(height / _LEGEND_LINE)
 
 
-def _read_picture(path: Path) -> Pixels | None:
+def read_picture(path: Path) -> Pixels | None:
+    """A picture's pixels (H, W, 3); None where it is missing or damaged."""
     try:
         with Image.open(path) as file:
             return np.asarray(file.convert("RGB"))
@@ -301,7 +331,7 @@ def _legend(truth: LabelMap, labels: LabelMap, classes: Sequence[str]) -> list[t
     ]
 
 
-def _draw_picture(axes: Axes, pixels: Pixels | None, shape: tuple[int, ...]) -> None:
+def draw_picture(axes: Axes, pixels: Pixels | None, shape: tuple[int, ...]) -> None:
     """The picture, or a grey panel of the labels' shape where it is missing."""
     if pixels is None:
         axes.imshow(np.full((*shape, 3), _MISSING, dtype=np.uint8))
@@ -339,4 +369,6 @@ def _draw_legend(
             transform=figure.transFigure,
         )
         figure.add_artist(patch)
-        figure.text((left + 0.18) / width, middle / full, _plain(name), va="center", fontsize=6.5)
+        figure.text(
+            (left + 0.18) / width, middle / full, plain_text(name), va="center", fontsize=6.5
+        )

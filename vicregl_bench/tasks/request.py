@@ -9,6 +9,7 @@ from vicregl_bench.engine.reporter import Precision
 from vicregl_bench.tasks.protocol import Task
 
 Select = Literal["val", "holdout"]
+Engine = Literal["mmdet", "detectron2"]
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class RunRequest:
     select: Select = "val"
     precision: Precision | None = None  # None: the device's default
     device: str = "auto"
+    engine: Engine = "mmdet"  # of fine-tuned detection
     workers: int | None = None  # None: chosen by device
     pictures: int | tuple[str, ...] = 8  # val pictures whose predictions are kept, or their names
     force: bool = False

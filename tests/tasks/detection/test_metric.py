@@ -20,6 +20,7 @@ from vicregl_bench.tasks.detection.metric import (
     GroundTruth,
     Measure,
     Rle,
+    _CocoMatches,
     bootstrap_interval,
     score,
 )
@@ -339,7 +340,9 @@ def test_names_of_records() -> None:
 @pytest.mark.parametrize("measure", ["voc", "coco"])
 def test_a_resample_scores_as_the_pictures_repeated(measure: Measure) -> None:
     truth, detections = made(8, seed=1)
-    low, high = bootstrap_interval(truth, detections, CLASSES, measure=measure, resamples=1, seed=3)
+    low, high = bootstrap_interval(
+        truth, [detections], CLASSES, measure=measure, resamples=1, seed=3
+    )
     draw = np.random.default_rng(3).multinomial(8, [1 / 8] * 8)
     assert draw.max() > 1
     assert draw.min() == 0
@@ -352,6 +355,23 @@ def test_a_resample_scores_as_the_pictures_repeated(measure: Measure) -> None:
     assert low == high == pytest.approx(kind.ap, abs=1e-9)
 
 
+def test_drawn_matches_score_as_cocoevals_accumulate() -> None:
+    truth, detections = made(40, seed=2)
+    # with ties and without, and a class without objects
+    detections = [found(d.boxes, d.scores.round(1), d.labels) for d in detections]
+    generator = np.random.default_rng(0)
+    for ties in (False, True):
+        given = detections if ties else made(40, seed=2)[1]
+        matches = _CocoMatches(truth, given, 4, inclusive=False, by_size=False)
+        for counts in (np.ones(40, np.int64), generator.multinomial(40, [1 / 40] * 40)):
+            if ties and counts.max() > 1:
+                continue  # of equal scores, repeated pictures have another order
+            np.testing.assert_allclose(
+                matches.table(counts), matches.by_size(counts)[0], rtol=0, atol=1e-9
+            )
+    assert np.isnan(matches.table(np.ones(40, np.int64))[:, 3]).all()
+
+
 def test_masks_have_an_interval_too() -> None:
     box, half = [0, 0, 100, 50], rectangle(0, 0, 62, 50)
     truth = [there([box], masks=[rectangle(*box)]) for _ in range(6)]
@@ -359,7 +379,7 @@ def test_masks_have_an_interval_too() -> None:
         found([box], masks=[half if i % 2 else rectangle(*box)], scores=[0.9 - 0.1 * i])
         for i in range(6)
     ]
-    low, high = bootstrap_interval(truth, detections, CLASSES, measure="segm", resamples=50)
+    low, high = bootstrap_interval(truth, [detections], CLASSES, measure="segm", resamples=50)
     middle = score(truth, detections, CLASSES, convention="coco").segm
     assert middle is not None
     assert low < middle.ap < high
@@ -369,12 +389,28 @@ def test_interval_brackets_the_score_and_shrinks_with_pictures() -> None:
     widths = []
     for count in (10, 160):
         truth, detections = made(count)
-        low, high = bootstrap_interval(truth, detections, CLASSES, measure="voc", resamples=50)
+        low, high = bootstrap_interval(truth, [detections], CLASSES, measure="voc", resamples=50)
         scores = score(truth, detections, CLASSES, convention="voc").voc
         assert scores is not None
         assert low < scores.ap < high
         widths.append(high - low)
     assert widths[1] < widths[0] / 2
+
+
+@pytest.mark.parametrize("measure", ["voc", "coco"])
+def test_heads_are_resampled_together(measure: Measure) -> None:
+    truth, detections = made(12)
+    blind = [found([]) for _ in truth]
+
+    def interval(*heads: list[Detections]) -> tuple[float, float]:
+        return bootstrap_interval(truth, heads, CLASSES, measure=measure, resamples=20)
+
+    one = interval(detections)
+    assert interval(detections, detections) == pytest.approx(one, abs=1e-9)
+    # the same draws: the mean with a head that finds nothing is half in each of them
+    assert interval(detections, blind) == pytest.approx((one[0] / 2, one[1] / 2), abs=1e-9)
+    with pytest.raises(ValueError, match="no head"):
+        interval()
 
 
 def test_what_does_not_fit_is_refused() -> None:
@@ -431,9 +467,9 @@ def test_real_voc_truth_fed_as_detections_scores_100(shared: Path, difficult: bo
     detections = [found(t.boxes[k], labels=t.labels[k]) for t, k in zip(truth, kept, strict=True)]
     scores = score(truth, detections, VOC, convention="voc")
     assert headline(scores) == pytest.approx([100.0] * 6)
-    assert bootstrap_interval(truth, detections, VOC, measure="voc", resamples=5) == pytest.approx(
-        (100, 100)
-    )
+    assert bootstrap_interval(
+        truth, [detections], VOC, measure="voc", resamples=5
+    ) == pytest.approx((100, 100))
 
 
 def test_real_coco_truth_fed_as_detections_scores_100(shared: Path) -> None:

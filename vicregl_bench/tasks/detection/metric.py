@@ -28,6 +28,7 @@ import copy
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -187,7 +188,7 @@ def score(
 
 def bootstrap_interval(
     truth: Sequence[GroundTruth],
-    detections: Sequence[Detections],
+    heads: Sequence[Sequence[Detections]],
     classes: Sequence[str],
     *,
     measure: Measure,
@@ -195,14 +196,14 @@ def bootstrap_interval(
     resamples: int = 200,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """95 % percentile interval of AP (IoU 0.50 to 0.95) over resampled pictures.
+    """95 % percentile interval of heads' mean AP (IoU 0.50 to 0.95) over resampled pictures.
 
-    Pictures are matched once and drawn with replacement; a resample's AP averages over the classes
-    that have objects in it.
+    Pictures are matched once and drawn with replacement, the same ones for every head; a resample's
+    AP averages over the classes that have objects in it.
 
     Args:
         truth: as for `score`.
-        detections: as for `score`.
+        heads: detections of each head, as for `score`.
         classes: as for `score`.
         measure: "voc" for the VOC-style AP, "coco" for COCO's of boxes, "segm" of masks.
         inclusive: as for `score`.
@@ -216,18 +217,24 @@ def bootstrap_interval(
         DataError: if no object counts.
         ValueError: if truth and detections do not fit together.
     """
-    _check_pair(truth, detections, classes)
-    matches: _Matches
-    if measure == "voc":
-        matches = _VocMatches(truth, detections, len(classes), inclusive)
-    else:
-        matches = _CocoMatches(
-            truth, detections, len(classes), inclusive, masks=measure == "segm", by_size=False
-        )
+    if not heads:
+        raise ValueError("no head to score")
     count = len(truth)
     draws = np.random.default_rng(seed).multinomial(count, [1.0 / count] * count, size=resamples)
-    scores = [_mean(matches.table(draw)) for draw in draws]
-    low, high = np.percentile([s for s in scores if s is not None], [2.5, 97.5])
+    by_head = []
+    for detections in heads:
+        _check_pair(truth, detections, classes)
+        matches: _Matches
+        if measure == "voc":
+            matches = _VocMatches(truth, detections, len(classes), inclusive)
+        else:
+            matches = _CocoMatches(
+                truth, detections, len(classes), inclusive, masks=measure == "segm", by_size=False
+            )
+        scores = [_mean(matches.table(draw)) for draw in draws]
+        # a draw without objects has no score, whatever the head
+        by_head.append([s for s in scores if s is not None])
+    low, high = np.percentile(np.mean(by_head, axis=0), [2.5, 97.5])
     return float(low), float(high)
 
 
@@ -256,7 +263,9 @@ class _VocMatches:
         ]
 
     def table(self, counts: IntArray) -> FloatArray:
-        return np.stack([matched.ap(counts) for matched in self._classes], axis=1)
+        return np.stack(
+            [_eleven_points(matched.curve(counts)) for matched in self._classes], axis=1
+        )
 
 
 @dataclass(frozen=True)
@@ -268,8 +277,8 @@ class _ClassMatches:
     misses: FloatArray  # (thresholds, n) 1 for a false positive
     objects: IntArray  # (N,) objects that count, a picture
 
-    def ap(self, counts: IntArray) -> FloatArray:
-        """11-point AP in percent at every threshold.
+    def curve(self, counts: IntArray) -> tuple[FloatArray, FloatArray] | None:
+        """Recall and precision (thresholds, n), None without objects.
 
         A picture counted twice raises the running sums by two at once. That leaves out points of
         the precision-recall curve which never are the highest at their recall, so the AP is that
@@ -277,13 +286,31 @@ class _ClassMatches:
         """
         objects = int(counts @ self.objects)
         if not objects:
-            return np.full(len(IOU_THRESHOLDS), np.nan)
+            return None
         weights = counts[self.picture]
         hits = np.cumsum(self.hits * weights, axis=1)
         misses = np.cumsum(self.misses * weights, axis=1)
-        precision = hits / np.maximum(hits + misses, np.finfo(np.float32).eps)
-        ap = average_precision(hits / objects, precision, "11points")
-        return 100.0 * np.asarray(ap, np.float64)
+        return hits / objects, hits / np.maximum(hits + misses, np.finfo(np.float32).eps)
+
+
+def _eleven_points(curve: tuple[FloatArray, FloatArray] | None) -> FloatArray:
+    """VOC2007's AP in percent at every threshold; NaN without objects."""
+    if curve is None:
+        return np.full(len(IOU_THRESHOLDS), np.nan)
+    recall, precision = curve
+    return 100.0 * np.asarray(average_precision(recall, precision, "11points"), np.float64)
+
+
+def _101_points(curve: tuple[FloatArray, FloatArray] | None) -> FloatArray:
+    """COCOeval's AP in percent at every threshold; NaN without objects."""
+    if curve is None:
+        return np.full(len(IOU_THRESHOLDS), np.nan)
+    recall, precision = curve
+    highest = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+    highest = np.pad(highest, ((0, 0), (0, 1)))  # 0 beyond the last recall
+    asked = np.linspace(0.0, 1.0, 101)
+    reached = [np.searchsorted(one, asked, side="left") for one in recall]
+    return np.array([100.0 * p[k].mean() for p, k in zip(highest, reached, strict=True)])
 
 
 def _match_class(
@@ -310,6 +337,17 @@ def _match_class(
         misses.append(np.vstack([miss for _, miss in matched]))
         scores.append(boxes[:, 4])
         pictures.append(np.full(len(boxes), picture))
+    return _by_score(scores, pictures, hits, misses, objects)
+
+
+def _by_score(
+    scores: Sequence[npt.NDArray[Any]],
+    pictures: Sequence[IntArray],
+    hits: Sequence[npt.NDArray[Any]],
+    misses: Sequence[npt.NDArray[Any]],
+    objects: Sequence[int],
+) -> _ClassMatches:
+    """One class's detections, given picture by picture; of equal score in that order."""
     if not scores:
         nothing = np.zeros((len(IOU_THRESHOLDS), 0))
         return _ClassMatches(np.zeros(0, np.int64), nothing, nothing, np.array(objects))
@@ -354,12 +392,17 @@ class _CocoMatches:
         flat[:] = self._evaluator.evalImgs
         self._matches = flat.reshape(classes, len(params.areaRng), len(truth))
 
+    @cached_property
+    def _classes(self) -> list[_ClassMatches]:
+        """Matches of each class, of objects of every size."""
+        return [_coco_class(matches) for matches in self._matches[:, 0]]
+
     def table(self, counts: IntArray) -> FloatArray:
-        table: FloatArray = self.by_size(counts)[0]
-        return table
+        # what `by_size` gives, in a tenth of the time, for `accumulate` loops over detections
+        return np.stack([_101_points(one.curve(counts)) for one in self._classes], axis=1)
 
     def by_size(self, counts: IntArray) -> FloatArray:
-        """As `table`, (size ranges, thresholds, classes): all, small, medium, large."""
+        """As `table`, (size ranges, thresholds, classes): all, small, medium, large; COCOeval's."""
         drawn = np.repeat(np.arange(len(counts)), counts)
         evaluator = copy.copy(self._evaluator)
         evaluator.evalImgs = self._matches[:, :, drawn].ravel().tolist()
@@ -369,6 +412,21 @@ class _CocoMatches:
         table: FloatArray = 100.0 * precision.mean(axis=1).transpose(2, 0, 1)
         table[table < 0] = np.nan  # COCOeval's -1
         return table
+
+
+def _coco_class(matches: Sequence[dict[str, Any] | None]) -> _ClassMatches:
+    """COCOeval's matches of one class and size range, one a picture; None is an empty one."""
+    scores, pictures, hits, misses, objects = [], [], [], [], []
+    for picture, matched in enumerate(matches):
+        objects.append(0 if matched is None else int((np.array(matched["gtIgnore"]) == 0).sum()))
+        if matched is None or not matched["dtScores"]:
+            continue
+        found, counted = matched["dtMatches"] > 0, matched["dtIgnore"] == 0
+        hits.append(found & counted)
+        misses.append(~found & counted)
+        scores.append(np.array(matched["dtScores"], np.float64))
+        pictures.append(np.full(len(scores[-1]), picture))
+    return _by_score(scores, pictures, hits, misses, objects)
 
 
 def _coco(
@@ -382,7 +440,7 @@ def _coco(
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for index, picture in enumerate(pictures):
-        encoded = _encoded(picture) if masks or isinstance(picture, GroundTruth) else None
+        encoded = encoded_masks(picture) if masks or isinstance(picture, GroundTruth) else None
         if masks and encoded is None:
             raise ValueError(f"picture {index} has no masks")
         height, width = encoded[0]["size"] if encoded else (0, 0)
@@ -420,8 +478,8 @@ def _coco(
     return data
 
 
-def _encoded(picture: GroundTruth | Detections) -> list[Rle] | None:
-    """Masks run-length encoded, as pycocotools compares them."""
+def encoded_masks(picture: GroundTruth | Detections) -> list[Rle] | None:
+    """Masks run-length encoded, as pycocotools compares them; None where there are none."""
     if picture.masks is None:
         return None
     encoded = []

@@ -127,6 +127,7 @@ def build_frcnn_c4(
     run_seed: int,
     head_seed: int,
     detector: type[Any] | None = None,
+    **more: Any,
 ) -> Any:
     """Faster R-CNN C4 on a backbone: its last part is the region head (`c4_split`).
 
@@ -145,6 +146,7 @@ def build_frcnn_c4(
         run_seed: seed of the whole run.
         head_seed: seed of the new layers.
         detector: a subclass of mmdet's FasterRCNN to build instead of it.
+        more: options of that subclass.
 
     Returns:
         mmdet's FasterRCNN in training mode.
@@ -186,6 +188,7 @@ def build_frcnn_c4(
         roi_head=head,
         train_cfg=_train_settings(options, ANY_OVERLAP, low_quality_regions=False),
         test_cfg=_test_settings(options),
+        **more,
     )
 
 
@@ -198,6 +201,7 @@ def build_mask_rcnn_fpn(
     run_seed: int,
     head_seed: int,
     detector: type[Any] | None = None,
+    **more: Any,
 ) -> Any:
     """Mask R-CNN on a feature pyramid over a backbone's four maps.
 
@@ -217,6 +221,7 @@ def build_mask_rcnn_fpn(
         run_seed: seed of the whole run.
         head_seed: seed of the new layers.
         detector: a subclass of mmdet's MaskRCNN to build instead of it.
+        more: options of that subclass.
 
     Returns:
         mmdet's MaskRCNN in training mode.
@@ -282,6 +287,7 @@ def build_mask_rcnn_fpn(
         roi_head=head,
         train_cfg=train,
         test_cfg=test,
+        **more,
     )
 
 

@@ -4,7 +4,7 @@ Wu and Johnson 2021 ("Rethinking 'Batch' in BatchNorm", section 3), on in MoCo's
 (`TEST.PRECISE_BN`, detectron2's default of 200 batches). mmengine and mmdet have none.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -59,7 +59,13 @@ class _Moments:
         return count, overall, spread
 
 
-def precise_bn(model: Any, loader: Iterable[Any], iterations: int) -> int:
+def precise_bn(
+    model: Any,
+    loader: Iterable[Any],
+    iterations: int,
+    *,
+    report: Callable[[int], None] = lambda done: None,
+) -> int:
     """Set the running statistics of every BatchNorm to those of many training batches.
 
     Batches run as in training, so each is normalised by its own statistics. Of a layer's inputs in
@@ -82,6 +88,7 @@ def precise_bn(model: Any, loader: Iterable[Any], iterations: int) -> int:
         model: of mmengine, not wrapped for distributed training.
         loader: of training batches, collated but not preprocessed.
         iterations: batches to run.
+        report: told after every batch how many are done.
 
     Returns:
         Number of layers set.
@@ -103,7 +110,7 @@ def precise_bn(model: Any, loader: Iterable[Any], iterations: int) -> int:
     device = next(model.parameters()).device
     try:
         with torch.no_grad(), torch.random.fork_rng([device] if device.type == "cuda" else []):
-            _run(model, loader, iterations)
+            _run(model, loader, iterations, report)
     finally:
         for handle in handles:
             handle.remove()
@@ -115,11 +122,12 @@ def precise_bn(model: Any, loader: Iterable[Any], iterations: int) -> int:
     return sum(_set(layer, seen) for layer, seen in layers.items())
 
 
-def _run(model: Any, loader: Iterable[Any], iterations: int) -> None:
+def _run(model: Any, loader: Iterable[Any], iterations: int, report: Callable[[int], None]) -> None:
     done = 0
     for batch in loader:
         model(**model.data_preprocessor(batch, True), mode="loss")
         done += 1
+        report(done)
         if done == iterations:
             return
     raise ConfigError(

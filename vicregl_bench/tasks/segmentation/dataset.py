@@ -1,27 +1,19 @@
-"""Pictures and masks for mmengine, with augmentation seeded by position in the stream.
+"""Pictures and masks for mmengine, with augmentation seeded by position (`tasks.positions`)."""
 
-mmengine resumes the order of the data but no random state. Here the sampler yields (position,
-index), and the data set seeds the augmentation by (seed, position): a resumed run, and any number
-of workers, see the very same crops.
-"""
-
-import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
 from mmseg.datasets import BaseSegDataset
-from mmseg.registry import DATA_SAMPLERS, DATASETS, TRANSFORMS
-from torch.utils.data import Sampler
+from mmseg.registry import TRANSFORMS
 
 from vicregl_bench.checkpoints import Card
 from vicregl_bench.data import MaskValues, Pair, SegmentationData, read_mask
 from vicregl_bench.engine.workers import leave_process_group
-from vicregl_bench.tasks.protocol import DataSection, TestSection
-
-_ORDER, _AUGMENTATION = 3, 4
+from vicregl_bench.tasks.positions import PositionSampler, SeededByPosition
+from vicregl_bench.tasks.segmentation.settings import DataSection, TestSection
 
 
 @TRANSFORMS.register_module()
@@ -48,8 +40,7 @@ class LoadLabels(BaseTransform):  # type: ignore[misc]
         return results
 
 
-@DATASETS.register_module()
-class SegmentationPairs(BaseSegDataset):  # type: ignore[misc]
+class SegmentationPairs(SeededByPosition, BaseSegDataset):  # type: ignore[misc]
     """mmseg data set over an explicit list of pictures and masks.
 
     Args:
@@ -79,55 +70,6 @@ class SegmentationPairs(BaseSegDataset):  # type: ignore[misc]
             }
             for pair in self.pairs
         ]
-
-    def __getitem__(self, item: int | tuple[int, int]) -> Any:
-        """Sample `index`, or sample (position, index) with augmentation seeded by the position."""
-        if not isinstance(item, tuple):
-            return super().__getitem__(item)
-        position, index = item
-        # mmcv's transforms draw from the global generators: lend them a seeded state
-        states = np.random.get_state(), random.getstate()
-        entropy = np.random.SeedSequence((self.seed, position, _AUGMENTATION)).generate_state(2)
-        np.random.seed(int(entropy[0]))
-        random.seed(int(entropy[1]))
-        try:
-            return super().__getitem__(index)
-        finally:
-            np.random.set_state(states[0])
-            random.setstate(states[1])
-
-
-@DATA_SAMPLERS.register_module()
-class PositionSampler(Sampler[tuple[int, int]]):
-    """Endless shuffled stream of (position, index); epoch e is a permutation seeded by (seed, e).
-
-    Args:
-        dataset: its length is what counts.
-        seed: of the order.
-    """
-
-    def __init__(self, dataset: Any, seed: int = 0) -> None:
-        self.size, self.seed, self.start = len(dataset), seed, 0
-
-    def skip(self, num_samples: int) -> None:
-        """Begin at an absolute position of the stream (mmengine calls it on resume)."""
-        self.start = num_samples
-
-    def _order(self, epoch: int) -> list[int]:
-        entropy = np.random.SeedSequence((self.seed, epoch, _ORDER))
-        order: list[int] = np.random.default_rng(entropy).permutation(self.size).tolist()
-        return order
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        position = self.start
-        while True:
-            epoch, offset = divmod(position, self.size)
-            for index in self._order(epoch)[offset:]:
-                yield position, index
-                position += 1
-
-    def __len__(self) -> int:
-        return self.size
 
 
 def _load_labels(masks: MaskValues) -> dict[str, Any]:
@@ -202,9 +144,9 @@ def train_loader(
         "num_workers": workers,
         "persistent_workers": workers > 0,
         "worker_init_fn": {"type": leave_process_group},
-        "sampler": {"type": "PositionSampler", "seed": seed},
+        "sampler": {"type": PositionSampler, "seed": seed},
         "dataset": {
-            "type": "SegmentationPairs",
+            "type": SegmentationPairs,
             "pairs": tuple(pairs),
             "seed": seed,
             "classes": dataset.classes,
@@ -229,7 +171,7 @@ def test_loader(
         "worker_init_fn": {"type": leave_process_group},
         "sampler": {"type": "DefaultSampler", "shuffle": False},
         "dataset": {
-            "type": "SegmentationPairs",
+            "type": SegmentationPairs,
             "pairs": tuple(pairs),
             "test_mode": True,
             "classes": dataset.classes,

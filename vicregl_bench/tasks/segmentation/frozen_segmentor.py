@@ -20,8 +20,8 @@ from torch import Tensor
 from vicregl_bench.backbones.frozen import FrozenTrunk
 from vicregl_bench.heads.interpolation import resize_matrix
 from vicregl_bench.heads.sweep import Sweep
-from vicregl_bench.tasks.protocol import SlideSection
 from vicregl_bench.tasks.segmentation.dataset import stack_labels
+from vicregl_bench.tasks.segmentation.settings import SlideSection
 
 
 def windows(shape: tuple[int, int], crop: int, stride: int) -> list[tuple[slice, slice]]:

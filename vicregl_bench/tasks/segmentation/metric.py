@@ -1,6 +1,6 @@
 """mIoU of every head, from histograms kept per picture."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,12 +9,15 @@ import numpy.typing as npt
 import torch
 from mmseg.evaluation import IoUMetric
 
+from vicregl_bench.records.predictions import picture_name
+from vicregl_bench.tasks.domain import HeadScore, Outcome
+
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class PictureAreas:
+class PictureAreas(Outcome):
     """Areas in pixels per picture, head and class, each (N, K, C); ground truth is (N, C)."""
 
     names: tuple[str, ...]
@@ -22,12 +25,27 @@ class PictureAreas:
     predicted: IntArray
     labelled: IntArray
 
-    def to_arrays(self) -> dict[str, Any]:
-        """The same as plain arrays, for a file."""
+    def head(self, k: int) -> HeadScore:
+        """mIoU, pixel accuracy and IoU by class of head k."""
+        iou = self.iou()[k]
+        miou = float(np.nanmean(iou))
+        return HeadScore(
+            score=miou,
+            scores={"miou": miou, "pixel_accuracy": float(self.pixel_accuracy()[k])},
+            by_class=tuple(None if np.isnan(value) else float(value) for value in iou),
+        )
+
+    def interval(self, heads: Sequence[int]) -> tuple[float, float]:
+        """As `bootstrap_interval`."""
+        return bootstrap_interval(self, list(heads))
+
+    def to_arrays(self, heads: Sequence[int] | None = None) -> dict[str, Any]:
+        """The same as plain arrays, for a file; of some heads alone where that is asked for."""
+        chosen = slice(None) if heads is None else list(heads)
         return {
             "names": np.array(self.names, dtype=np.str_),
-            "intersect": self.intersect.astype(np.int32),
-            "predicted": self.predicted.astype(np.int32),
+            "intersect": self.intersect[:, chosen].astype(np.int32),
+            "predicted": self.predicted[:, chosen].astype(np.int32),
             "labelled": self.labelled.astype(np.int32),
         }
 
@@ -40,6 +58,25 @@ class PictureAreas:
         """
         counts = (arrays[name].astype(np.int64) for name in ("intersect", "predicted", "labelled"))
         return cls(tuple(map(str, arrays["names"])), *counts)
+
+    @classmethod
+    def together(cls, outcomes: Sequence["PictureAreas | None"]) -> "PictureAreas | None":
+        """Areas of one head each as one, zeros where there are none; None where none has any."""
+        first = next((one for one in outcomes if one is not None), None)
+        if first is None:
+            return None
+        assert all(one.names == first.names for one in outcomes if one is not None)
+        empty = np.zeros_like(first.intersect)
+        return cls(
+            names=first.names,
+            intersect=np.concatenate(
+                [empty if a is None else a.intersect for a in outcomes], axis=1
+            ),
+            predicted=np.concatenate(
+                [empty if a is None else a.predicted for a in outcomes], axis=1
+            ),
+            labelled=first.labelled,
+        )
 
     def iou(self) -> FloatArray:
         """(K, C) IoU in percent over the data set's pixels; NaN where a class never occurs."""
@@ -83,8 +120,7 @@ def bootstrap_interval(
 class SweepIoUMetric(IoUMetric):  # type: ignore[misc]
     """mmseg's IoUMetric for (K, H, W) predictions, without its rounding.
 
-    After an evaluation, `areas` holds the histograms that everything else is computed from, and
-    `kept` the label maps (K, H, W) of the pictures named in `keep`.
+    After an evaluation, `outcome` holds the histograms that everything else is computed from.
 
     Args:
         keep: paths of pictures whose predictions are wanted.
@@ -94,8 +130,17 @@ class SweepIoUMetric(IoUMetric):  # type: ignore[misc]
     def __init__(self, keep: Collection[str] = (), **kwargs: Any) -> None:
         super().__init__(prefix="sweep", **kwargs)
         self.keep = frozenset(keep)
-        self.kept: dict[str, npt.NDArray[np.uint8]] = {}
-        self.areas: PictureAreas | None = None
+        self.outcome: PictureAreas | None = None
+        self._kept: dict[str, npt.NDArray[np.uint8]] = {}
+
+    @property
+    def kept(self) -> tuple[Mapping[str, npt.NDArray[np.uint8]], ...]:
+        """Of each head, name of a kept picture -> its label map (H, W)."""
+        heads = max((len(labels) for labels in self._kept.values()), default=0)
+        return tuple(
+            {picture_name(path): labels[k] for path, labels in self._kept.items()}
+            for k in range(heads)
+        )
 
     def process(self, data_batch: Any, data_samples: Any) -> None:
         """Histogram every head's prediction of each picture against its mask."""
@@ -103,7 +148,7 @@ class SweepIoUMetric(IoUMetric):  # type: ignore[misc]
         for sample in data_samples:
             predictions = sample["pred_sem_seg"]["data"]
             if sample["img_path"] in self.keep:
-                self.kept[sample["img_path"]] = predictions.cpu().numpy()
+                self._kept[sample["img_path"]] = predictions.cpu().numpy().astype(np.uint8)
             label = sample["gt_sem_seg"]["data"].squeeze(0).to(predictions.device).long()
             valid = label != self.ignore_index
             label = label[valid]
@@ -126,11 +171,11 @@ class SweepIoUMetric(IoUMetric):  # type: ignore[misc]
     def compute_metrics(self, results: list[Any]) -> dict[str, float]:
         """MIoU of every head, in percent, as `sweep/head<k>/mIoU`."""
         paths, intersect, predicted, labelled = zip(*results, strict=True)
-        self.areas = PictureAreas(
+        self.outcome = PictureAreas(
             names=tuple(path.replace("\\", "/").rsplit("/", 1)[-1] for path in paths),
             intersect=np.stack(intersect),
             predicted=np.stack(predicted),
             labelled=np.stack(labelled),
         )
-        means = np.nanmean(self.areas.iou(), axis=1)
+        means = np.nanmean(self.outcome.iou(), axis=1)
         return {f"head{k}/mIoU": float(mean) for k, mean in enumerate(means)}

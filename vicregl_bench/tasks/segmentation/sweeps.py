@@ -1,38 +1,39 @@
-"""The heads of a frozen task, built from its settings, and their optimiser."""
-
-import torch
-from mmengine.optim import OptimWrapper
+"""The heads of a frozen task, built from its settings."""
 
 from vicregl_bench.backbones.contract import Architecture
 from vicregl_bench.heads.fcn_sweep import FcnOptions, FcnSweep
 from vicregl_bench.heads.linear_sweep import LinearSweep
 from vicregl_bench.heads.sweep import Sweep
-from vicregl_bench.tasks.protocol import FcnHeadSection, FcnSection, HeadSection, Task
-from vicregl_bench.tasks.segmentation.training import head_specs, optimizer_options
+from vicregl_bench.tasks.grid import head_specs
+from vicregl_bench.tasks.segmentation.settings import (
+    FcnHeadSection,
+    FcnSection,
+    HeadSection,
+    SegmentationSettings,
+)
 
 
-def head_maps(task: Task, architecture: Architecture) -> tuple[int, ...]:
+def head_maps(settings: SegmentationSettings, architecture: Architecture) -> tuple[int, ...]:
     """Indices of the maps that the heads of a task read; FCN's last one is the auxiliary head's."""
-    if task.settings.fcn is None:
+    if settings.fcn is None:
         return architecture.segmentation
     return (-1, architecture.auxiliary)
 
 
-def build_sweep(task: Task, architecture: Architecture) -> Sweep:
+def build_sweep(settings: SegmentationSettings, architecture: Architecture) -> Sweep:
     """The heads of a task on a frozen backbone: learning rates x seeds, in that order."""
-    widths = [architecture.widths[index] for index in head_maps(task, architecture)]
-    if task.settings.fcn is not None:
-        return _fcn_sweep(task, task.settings.fcn, widths)
-    assert task.settings.head is not None
-    return _linear_sweep(task, task.settings.head, sum(widths))
+    widths = [architecture.widths[index] for index in head_maps(settings, architecture)]
+    if settings.fcn is not None:
+        return _fcn_sweep(settings, settings.fcn, widths)
+    assert settings.head is not None  # SegmentationSettings has either
+    return _linear_sweep(settings, settings.head, sum(widths))
 
 
-def _linear_sweep(task: Task, head: HeadSection, width: int) -> LinearSweep:
-    settings = task.settings
+def _linear_sweep(settings: SegmentationSettings, head: HeadSection, width: int) -> LinearSweep:
     return LinearSweep(
         width,
         settings.data.num_classes,
-        head_specs(task),
+        head_specs(settings),
         run_seed=settings.sweep.run_seed,
         batch_norm=head.batch_norm,
         dropout=head.dropout,
@@ -41,12 +42,11 @@ def _linear_sweep(task: Task, head: HeadSection, width: int) -> LinearSweep:
     )
 
 
-def _fcn_sweep(task: Task, fcn: FcnSection, widths: list[int]) -> FcnSweep:
-    settings = task.settings
+def _fcn_sweep(settings: SegmentationSettings, fcn: FcnSection, widths: list[int]) -> FcnSweep:
     return FcnSweep(
         widths[0],
         settings.data.num_classes,
-        head_specs(task),
+        head_specs(settings),
         decode=_fcn_options(fcn),
         auxiliary=_fcn_options(fcn.auxiliary),
         auxiliary_channels=widths[1],
@@ -63,10 +63,3 @@ def _fcn_options(section: FcnHeadSection) -> FcnOptions:
         concat_input=section.concat_input,
         dropout=section.dropout,
     )
-
-
-def build_optimizer(task: Task, sweep: Sweep) -> OptimWrapper:
-    """One optimiser with one parameter group a head, so that each keeps its own schedule."""
-    kind, options = optimizer_options(task)
-    make = getattr(torch.optim, kind)
-    return OptimWrapper(make(sweep.param_groups(), lr=max(task.settings.sweep.lrs), **options))

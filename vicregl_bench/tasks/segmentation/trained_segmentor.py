@@ -1,11 +1,8 @@
 """The mmengine model of a fine-tuned task: one head, and the whole backbone trained along.
 
-Each (learning rate, seed) is a run of mmsegmentation's `EncoderDecoder`. What is added: a batch may
-be computed in parts, dropout is that of an uninterrupted run after a resume, and a run that
-diverges says so.
+Each (learning rate, seed) is a run of mmsegmentation's `EncoderDecoder`.
 """
 
-import math
 import warnings
 from typing import Any
 
@@ -19,9 +16,14 @@ from torch import Tensor, nn
 
 from vicregl_bench.backbones.contract import Architecture, Backbone
 from vicregl_bench.backbones.source import BackboneSource
-from vicregl_bench.heads.streams import DROPOUT, INITIALISATION, seeded, stream_seed
-from vicregl_bench.tasks.protocol import FcnHeadSection, Settings, SlideSection, Task
+from vicregl_bench.heads.streams import INITIALISATION, seeded
 from vicregl_bench.tasks.segmentation.decode_head import SplitLinearHead
+from vicregl_bench.tasks.segmentation.settings import (
+    FcnHeadSection,
+    SegmentationSettings,
+    SlideSection,
+)
+from vicregl_bench.tasks.trained import TrainedSteps
 
 
 class _TrainedBackbone(nn.Module):
@@ -39,97 +41,19 @@ class _TrainedBackbone(nn.Module):
         """Nothing: the weights were read at construction."""
 
 
-class TrainedSegmentor(EncoderDecoder):  # type: ignore[misc]
-    """mmseg's segmentor, one of whose training steps is one step of the optimiser.
-
-    Its buffers `iteration`, the steps done, and `diverged_at`, the iteration whose loss was not
-    finite or -1, are saved and resumed with the weights.
-
-    Args:
-        accumulate: parts of a batch that are computed one after another. In training mode
-            BatchNorm sees the parts, not the batch.
-        run_seed: seed of the whole run; dropout follows from it, the head's seed and the iteration.
-        head_seed: seed of the head.
-        options: of mmseg's `EncoderDecoder`.
-    """
-
-    iteration: Tensor
-    diverged_at: Tensor
-
-    def __init__(
-        self, *, accumulate: int = 1, run_seed: int = 0, head_seed: int = 0, **options: Any
-    ) -> None:
-        super().__init__(**options)
-        self.accumulate, self.run_seed, self.head_seed = accumulate, run_seed, head_seed
-        self.register_buffer("iteration", torch.zeros((), dtype=torch.long))
-        self.register_buffer("diverged_at", torch.full((), -1, dtype=torch.long))
-
-    def init_weights(self) -> None:
-        """Nothing: `build_trained` did it (mmengine's Runner calls this before training)."""
-
-    def seed_step(self) -> None:
-        """Seed torch's default generators, of all devices, for the coming iteration."""
-        torch.manual_seed(stream_seed(self.run_seed, self.head_seed, DROPOUT, int(self.iteration)))
-
-    def train_step(self, data: Any, optim_wrapper: Any) -> dict[str, Tensor]:
-        """One iteration: forward and backward of every part of the batch, then one step.
-
-        Where the loss is not finite there is no step: `diverged_at` is set, and later calls do
-        nothing.
-
-        Args:
-            data: a collated batch, `inputs` (pictures) and `data_samples`, both of length B.
-            optim_wrapper: mmengine's, with or without mixed precision.
-
-        Returns:
-            `loss`, of the whole batch, and `heads`, how many are still trained: 1 or 0.
-        """
-        if int(self.diverged_at) >= 0:
-            return self._outcome(torch.full((), math.nan, device=self.iteration.device))
-        self.seed_step()
-        # cuDNN's choice of algorithm pays where every batch has one size; test pictures have many
-        with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False):
-            total = self._accumulate(data, optim_wrapper)
-        if torch.isfinite(total):
-            optim_wrapper.step()
-        else:
-            self.diverged_at.copy_(self.iteration)
-        optim_wrapper.zero_grad()
-        self.iteration += 1
-        return self._outcome(total)
-
-    def _accumulate(self, data: Any, optim_wrapper: Any) -> Tensor:
-        """Forward and backward of every part of a batch; the loss of the whole of it."""
-        pictures, samples = data["inputs"], data["data_samples"]
-        size = math.ceil(len(pictures) / self.accumulate)
-        total = torch.zeros((), device=self.iteration.device)
-        for start in range(0, len(pictures), size):
-            part = slice(start, start + size)
-            with optim_wrapper.optim_context(self):
-                batch = {"inputs": pictures[part], "data_samples": samples[part]}
-                losses = self._run_forward(self.data_preprocessor(batch, True), mode="loss")
-            # all crops are of one size, so parts count by their pictures
-            loss = self.parse_losses(losses)[0] * (len(pictures[part]) / len(pictures))
-            optim_wrapper.backward(loss)
-            total += loss.detach()
-        return total
-
-    def _outcome(self, loss: Tensor) -> dict[str, Tensor]:
-        return {"loss": loss, "heads": (self.diverged_at < 0).sum()}
+class TrainedSegmentor(TrainedSteps, EncoderDecoder):  # type: ignore[misc]
+    """mmseg's segmentor, stepped as `TrainedSteps` says; all crops of a task are of one size."""
 
     def inference(self, inputs: Tensor, batch_img_metas: Any) -> Tensor:
-        """Logits (B, C, H, W) as mmseg's; not finite, they show that the last step broke the model.
-
-        In training the next iteration's loss shows it; after the last one there is none.
-        """
+        """Logits (B, C, H, W) as mmseg's; where not finite, the last step broke the model."""
         logits: Tensor = super().inference(inputs, batch_img_metas)
-        if int(self.diverged_at) < 0 and not torch.isfinite(logits).all():
-            self.diverged_at.copy_((self.iteration - 1).clamp(min=0))
+        if not torch.isfinite(logits).all():
+            self.mark_broken()
         return logits
 
 
 def build_trained(
-    task: Task,
+    settings: SegmentationSettings,
     source: BackboneSource,
     data_preprocessor: dict[str, Any],
     *,
@@ -142,7 +66,7 @@ def build_trained(
     was.
 
     Args:
-        task: whose settings have a linear head or FCN's.
+        settings: of the task.
         source: of the backbone.
         data_preprocessor: mmseg's configuration of it.
         run_seed: seed of the whole run.
@@ -151,7 +75,6 @@ def build_trained(
     Raises:
         ConfigError: an output stride that the backbone cannot have.
     """
-    settings = task.settings
     with torch.random.fork_rng(devices=[]):
         backbone = source.build(settings.backbone.output_stride)
     start = seeded(torch.device("cpu"), run_seed, head_seed, INITIALISATION)
@@ -160,8 +83,7 @@ def build_trained(
         warnings.filterwarnings("ignore", message="Default ``avg_non_ignore`` is False")
         model = TrainedSegmentor(
             accumulate=settings.schedule.accumulate or 1,
-            run_seed=run_seed,
-            head_seed=head_seed,
+            step_seeds=(run_seed, head_seed),
             data_preprocessor=data_preprocessor,
             backbone={"type": _TrainedBackbone, "body": backbone},
             **_heads(settings, source.architecture),
@@ -181,7 +103,7 @@ def _test_options(slide: SlideSection | None) -> ConfigDict:
     return ConfigDict(mode="slide", crop_size=(slide.crop,) * 2, stride=(slide.stride,) * 2)
 
 
-def _heads(settings: Settings, architecture: Architecture) -> dict[str, Any]:
+def _heads(settings: SegmentationSettings, architecture: Architecture) -> dict[str, Any]:
     """Configurations of the decode head and, of FCN, the auxiliary one."""
     widths = architecture.widths
     if settings.head is not None:
@@ -206,7 +128,11 @@ def _heads(settings: Settings, architecture: Architecture) -> dict[str, Any]:
 
 
 def _fcn_head(
-    section: FcnHeadSection, settings: Settings, width: int, index: int, loss_weight: float
+    section: FcnHeadSection,
+    settings: SegmentationSettings,
+    width: int,
+    index: int,
+    loss_weight: float,
 ) -> dict[str, Any]:
     return {
         "type": FCNHead,

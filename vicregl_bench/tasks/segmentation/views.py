@@ -6,7 +6,7 @@ from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.structures import PixelData
 from torch import Tensor, nn
 
-from vicregl_bench.tasks.protocol import TestSection
+from vicregl_bench.tasks.segmentation.settings import TestSection
 
 
 class MeanOfViews(BaseTTAModel):  # type: ignore[misc]

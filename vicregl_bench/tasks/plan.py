@@ -1,8 +1,9 @@
-"""Everything about a run of segmentation that is settled before any computing."""
+"""Everything about a run that is settled before any computing."""
 
 import difflib
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,18 +12,13 @@ import torch
 
 from vicregl_bench.backbones.fit import PICTURES, SIDE, can_doubt, doubts
 from vicregl_bench.backbones.pictures import centre_crops
-from vicregl_bench.data import (
-    Fingerprint,
-    Pair,
-    SegmentationData,
-    fingerprint,
-    read_segmentation,
-    split_holdout,
-)
+from vicregl_bench.data import Fingerprint, fingerprint, split_holdout
 from vicregl_bench.engine.device import choose_device, default_precision
 from vicregl_bench.engine.reporter import Precision, Reporter
 from vicregl_bench.errors import ConfigError
 from vicregl_bench.records.predictions import picture_name
+from vicregl_bench.tasks.domain import DataSet, Domain, Item
+from vicregl_bench.tasks.domains import make_domain
 from vicregl_bench.tasks.protocol import Task
 from vicregl_bench.tasks.request import RunRequest
 
@@ -41,10 +37,10 @@ class Plan:
     request: RunRequest
     device: torch.device
     precision: Precision
-    dataset: SegmentationData
-    train: tuple[Pair, ...]
-    holdout: tuple[Pair, ...]
-    keep: tuple[Pair, ...]
+    domain: Domain[Any]
+    train: tuple[Item, ...]
+    holdout: tuple[Item, ...]
+    keep: tuple[Item, ...]
     fingerprint: Fingerprint
     deviations: tuple[str, ...]
     key: str
@@ -53,6 +49,12 @@ class Plan:
     def task(self) -> Task:
         """The protocol."""
         return self.request.task
+
+    @property
+    def dataset(self) -> DataSet:
+        """The lists of pictures."""
+        dataset: DataSet = self.domain.dataset
+        return dataset
 
     @property
     def work(self) -> Path:
@@ -73,14 +75,15 @@ def make_plan(request: RunRequest) -> Plan:
     # a trained backbone takes no rounding by default
     usual = default_precision(device) if task.info.frozen else "fp32"
     precision = request.precision or usual
-    dataset = read_segmentation(settings.data.dataset, request.data_root, settings.data.variant)
-    train: tuple[Pair, ...] = dataset.train
-    holdout: tuple[Pair, ...] = ()
+    domain = make_domain(request)
+    dataset = domain.dataset
+    train: tuple[Item, ...] = dataset.train
+    holdout: tuple[Item, ...] = ()
     if request.select == "holdout":
         train, holdout = split_holdout(
             dataset.train, share=settings.sweep.holdout, seed=settings.sweep.run_seed
         )
-    print_ = fingerprint({"train": dataset.train, "val": dataset.val})
+    print_ = fingerprint(dataset.splits)
     deviations = [str(deviation) for deviation in task.deviations]
     deviations += [f"data: {note}" for note in dataset.notes]
     if precision != usual:
@@ -102,12 +105,16 @@ def make_plan(request: RunRequest) -> Plan:
     }
     if source.card.output_norm:
         identity["output_norm"] = True
+    if request.engine != "mmdet":
+        identity["engine"] = request.engine
+    if task.preset is not None:
+        identity["preset"] = task.preset
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     return Plan(
         request=request,
         device=device,
         precision=precision,
-        dataset=dataset,
+        domain=domain,
         train=train,
         holdout=holdout,
         keep=_chosen(dataset.val, request.pictures),
@@ -117,7 +124,7 @@ def make_plan(request: RunRequest) -> Plan:
     )
 
 
-def _chosen(val: tuple[Pair, ...], pictures: int | tuple[str, ...]) -> tuple[Pair, ...]:
+def _chosen(val: Sequence[Item], pictures: int | tuple[str, ...]) -> tuple[Item, ...]:
     """Some val pictures: those of the names given, or a number spread evenly over the list."""
     if isinstance(pictures, int):
         count = min(pictures, len(val))

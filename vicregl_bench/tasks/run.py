@@ -1,13 +1,11 @@
-"""One run of segmentation: from a request to a record."""
+"""One run of a task: from a request to a record."""
 
 import errno
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from filelock import Timeout
 
@@ -25,21 +23,16 @@ from vicregl_bench.records import (
     find_record,
     write_record,
 )
+from vicregl_bench.records.arrays import write_arrays
 from vicregl_bench.records.environment import describe_environment
-from vicregl_bench.records.predictions import (
-    KeptPrediction,
-    image_below,
-    picture_name,
-    predictions_path,
-    save_predictions,
-)
+from vicregl_bench.records.predictions import predictions_path
+from vicregl_bench.tasks.finetune_job import FinetuneJob
+from vicregl_bench.tasks.frozen_job import FrozenJob
+from vicregl_bench.tasks.job import Job
+from vicregl_bench.tasks.plan import Plan, make_plan, with_doubts
 from vicregl_bench.tasks.request import RunRequest
-from vicregl_bench.tasks.segmentation.finetune_job import FinetuneJob
-from vicregl_bench.tasks.segmentation.frozen_job import FrozenJob
-from vicregl_bench.tasks.segmentation.job import Job
-from vicregl_bench.tasks.segmentation.outcome import choose_best, head_results, save_areas
-from vicregl_bench.tasks.segmentation.plan import Plan, make_plan, with_doubts
-from vicregl_bench.tasks.segmentation.training import Measured
+from vicregl_bench.tasks.results import choose_best, head_results
+from vicregl_bench.tasks.training import Measured
 
 _LOCK_S = 60  # to write an interrupted record: others hold the lock for as long as writing takes
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
@@ -54,8 +47,8 @@ class RunOutcome:
     skipped: bool
 
 
-def run_segmentation(request: RunRequest, reporter: Reporter) -> RunOutcome:
-    """Run a task of segmentation, or skip it where its record exists, or resume it.
+def run_task(request: RunRequest, reporter: Reporter) -> RunOutcome:
+    """Run a task, or skip it where its record exists, or resume it.
 
     Raises:
         DataError: the data root is incomplete or damaged (found before training).
@@ -63,6 +56,7 @@ def run_segmentation(request: RunRequest, reporter: Reporter) -> RunOutcome:
         RunInterruptedError: Ctrl-C; an interrupted record is left and the next call resumes.
     """
     plan = make_plan(request)
+    job_class = _job_class(plan)
     found = find_record(request.out, plan.key)
     if found is not None and found[1].status != "interrupted" and not request.force:
         return RunOutcome(found[1], found[0], skipped=True)
@@ -72,8 +66,7 @@ def run_segmentation(request: RunRequest, reporter: Reporter) -> RunOutcome:
     plan = with_doubts(plan, reporter)
     try:
         plan.work.mkdir(parents=True, exist_ok=True)
-        make = FrozenJob if plan.task.info.frozen else FinetuneJob
-        with make(plan, reporter, None if found is None else found[1]) as job:
+        with job_class(plan, reporter, None if found is None else found[1]) as job:
             path, record = _run(job)
     except Timeout:
         raise BenchError(
@@ -91,6 +84,22 @@ def run_segmentation(request: RunRequest, reporter: Reporter) -> RunOutcome:
             "it resumes"
         ) from error
     return RunOutcome(record, path, skipped=False)
+
+
+def _job_class(plan: Plan) -> type[Job]:
+    """Who computes the task.
+
+    Raises:
+        ConfigError: detectron2 is wanted and missing, or cannot do the task.
+    """
+    if plan.request.engine == "detectron2":
+        from vicregl_bench.tasks.detection import detectron2_job
+        from vicregl_bench.tasks.detection.detectron2_engine import require_detectron2
+
+        detectron2_job.require_possible(plan)
+        require_detectron2()
+        return detectron2_job.Detectron2Job
+    return FrozenJob if plan.task.info.frozen else FinetuneJob
 
 
 def _lazy_stage(reporter: Reporter, name: str) -> Callable[[int, int], None]:
@@ -162,7 +171,9 @@ def _interrupted(job: Job) -> tuple[Path, Record]:
 
 
 def _out_of_memory(plan: Plan) -> str:
-    if plan.task.info.frozen:
+    if plan.request.engine == "detectron2":
+        advice = "--engine mmdet takes --set schedule.accumulate=2 (a deviation)"
+    elif plan.task.info.frozen:
         advice = "fewer --seeds or --lrs at once, or a larger device"
     else:
         advice = "--set schedule.accumulate=2 computes a batch in two parts (a deviation)"
@@ -175,38 +186,27 @@ def _last_line(error: Exception) -> str:
 
 
 def _finished_record(job: Job, measured: Measured) -> Record:
-    """The record, and beside it the areas of every val picture and some predictions."""
-    plan, areas = job.plan, measured.scores.areas
+    """The record, and beside it what heads did on every val picture, and some predictions."""
+    plan, val = job.plan, measured.scores.val
     classes, out = plan.dataset.classes, plan.request.out
     results = head_results(measured, classes)
-    best = choose_best(results, classes, areas) if areas is not None else None
-    record = _record(job, "complete" if best else "diverged")
-    if areas is None or best is None:
+    chosen = choose_best(results, classes, val) if val is not None else None
+    record = _record(job, "complete" if chosen else "diverged")
+    if val is None or chosen is None:
         return record.model_copy(update={"results": results})
+    best, heads = chosen
     stem = record.file_name.removesuffix(".json")
     files = {"pictures_file": f"{stem}.pictures.npz"}
-    save_areas(out / files["pictures_file"], areas)
-    head = next(k for k, r in enumerate(results) if r.lr == best.lr and r.score is not None)
-    kept = _kept(job, measured.scores.kept[head]) if measured.scores.kept else []
-    if kept:
+    write_arrays(out / files["pictures_file"], plan.domain.pictures(val, heads))
+    if plan.keep:
         predictions = predictions_path(out / record.file_name)
-        save_predictions(predictions, kept)
-        files["predictions_file"] = predictions.name
-    return record.model_copy(update={"results": results, "best": best, **files})
-
-
-def _kept(job: Job, labels: Mapping[str, npt.NDArray[np.uint8]]) -> list[KeptPrediction]:
-    """The predictions to keep; of a run that was begun with other `--pictures`, what it has."""
-    plan = job.plan
-    kept = []
-    for pair in plan.keep:
-        name = picture_name(pair.image)
-        if name not in labels:
+        kept = measured.scores.kept[heads[0]] if measured.scores.kept else {}
+        absent = plan.domain.save_kept(predictions, plan.keep, val, heads[0], kept)
+        for name in absent:
             job.reporter.warn(f"no prediction of {name}: its run was begun with other --pictures")
-            continue
-        image = image_below(pair.image, plan.request.data_root)
-        kept.append(KeptPrediction(image, plan.dataset.read_labels(pair), labels[name]))
-    return kept
+        if len(absent) < len(plan.keep):
+            files["predictions_file"] = predictions.name
+    return record.model_copy(update={"results": results, "best": best, **files})
 
 
 def _record(job: Job, status: str) -> Record:
@@ -222,12 +222,13 @@ def _record(job: Job, status: str) -> Record:
                 name=task.info.name,
                 version=task.info.version,
                 profile=task.profile,
+                preset=task.preset,
                 title=task.info.title,
                 tables=task.info.tables,
                 source=task.info.source,
                 settings=task.settings.dump(),
                 select=request.select,
-                metric="miou",
+                metric=plan.domain.metric,
             ),
             "checkpoint": CheckpointInfo(
                 name=source.name,
@@ -251,6 +252,7 @@ def _record(job: Job, status: str) -> Record:
             "deviations": plan.deviations,
             "progress": Progress(iterations=spent.iterations, of=job.total_iterations),
             "frozen_hash_unchanged": job.unchanged(),
+            "trained": job.trained(),
             "cost": spent.cost(),
             "environment": describe_environment(device_name(plan.device), plan.precision),
             "command": request.command,

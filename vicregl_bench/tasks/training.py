@@ -1,4 +1,4 @@
-"""One mmengine run of segmentation: train a model, score it on val and on the held-out slice."""
+"""One mmengine run of a task: train a model, score it on val and on the held-out slice."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
+import torch
 from mmengine.evaluator import Evaluator
 from mmengine.optim import OptimWrapper
 from torch import nn
@@ -16,29 +15,29 @@ from vicregl_bench.engine.device import default_workers
 from vicregl_bench.engine.reporter import Reporter
 from vicregl_bench.engine.runner import DeviceRunner
 from vicregl_bench.engine.stop import StopFlag, StoppableCheckpointHook
+from vicregl_bench.errors import RunInterruptedError
 from vicregl_bench.heads.sweep import HeadSpec
-from vicregl_bench.records.predictions import picture_name
+from vicregl_bench.tasks.domain import Outcome
+from vicregl_bench.tasks.grid import described, learning_rate_schedule
 from vicregl_bench.tasks.hooks import EvaluationHook, ReportHook
+from vicregl_bench.tasks.plan import Plan
 from vicregl_bench.tasks.protocol import Task
-from vicregl_bench.tasks.segmentation.dataset import test_loader, train_loader
-from vicregl_bench.tasks.segmentation.metric import PictureAreas, SweepIoUMetric
-from vicregl_bench.tasks.segmentation.plan import Plan
 from vicregl_bench.tasks.state import Clock, resumes
 
 
 @dataclass(frozen=True)
 class Scores:
-    """What evaluation leaves; no areas where every head diverged.
+    """What evaluation leaves; no outcome where every head diverged.
 
     Attributes:
-        areas: of the val pictures.
-        held: of the held-out slice, None where there is none.
-        kept: for each head, name of a val picture -> predicted labels (H, W).
+        val: what the heads did on the val pictures.
+        held: on the held-out slice, None where there is none.
+        kept: for each head, name of a val picture -> what is kept of it.
     """
 
-    areas: PictureAreas | None = None
-    held: PictureAreas | None = None
-    kept: tuple[Mapping[str, npt.NDArray[np.uint8]], ...] = ()
+    val: Outcome | None = None
+    held: Outcome | None = None
+    kept: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,35 +55,17 @@ class Measured:
     scores: Scores
 
 
-def head_specs(task: Task) -> tuple[HeadSpec, ...]:
-    """Learning rates x seeds, in that order."""
-    sweep = task.settings.sweep
-    return tuple(HeadSpec(lr, seed) for lr in sweep.lrs for seed in range(sweep.seeds))
-
-
-def learning_rate_schedule(task: Task) -> list[dict[str, Any]]:
-    """Mmengine configuration: a linear warm-up where there is one, then poly to the end."""
-    schedule = task.settings.schedule
-    begin = schedule.warmup.iters if schedule.warmup else 0
-    poly = {
-        "type": "PolyLR",
-        "power": schedule.poly.power,
-        "eta_min": schedule.poly.eta_min,
-        "begin": begin,
-        "end": schedule.iters,
-        "by_epoch": False,
-    }
-    if schedule.warmup is None:
-        return [poly]
-    factor = schedule.warmup.start_factor
-    warmup = {"type": "LinearLR", "start_factor": factor, "begin": 0, "end": begin}
-    return [{**warmup, "by_epoch": False}, poly]
-
-
 def optimizer_options(task: Task) -> tuple[str, dict[str, Any]]:
     """Name of torch's optimiser and its arguments, the learning rate left out."""
     section = task.settings.schedule.optimizer
-    return section.type, section.model_dump(exclude={"type"}, exclude_none=True)
+    return section.type, section.model_dump(exclude={"type", "norm_decay"}, exclude_none=True)
+
+
+def build_optimizer(task: Task, groups: list[dict[str, Any]]) -> OptimWrapper:
+    """The task's optimiser; every parameter group has its own rate, and so its own schedule."""
+    kind, options = optimizer_options(task)
+    make = getattr(torch.optim, kind)
+    return OptimWrapper(make(groups, lr=max(task.settings.sweep.lrs), **options))
 
 
 def train_and_score(
@@ -96,34 +77,33 @@ def train_and_score(
     clock: Clock,
     stop: StopFlag,
     reporter: Reporter,
+    head: HeadSpec | None = None,
     name: str = "",
     alive: Callable[[], bool],
-    for_test: Callable[[nn.Module], nn.Module] = lambda model: model,
 ) -> Scores:
     """Train to the end, or on from where an interrupted run stopped, and score.
 
     Args:
         plan: of the run.
-        model: what mmengine trains; its predictions are label maps (K, H, W).
+        model: what mmengine trains.
         optimizer: of the model's parameters.
         work: where state is kept for resuming.
         clock: counts what it takes, and leaves that with every checkpoint.
         stop: looked at after every iteration and every scored picture.
         reporter: of the progress.
+        head: which of the grid's is trained; None for all.
         name: what is trained, for people; empty where it is the whole task.
         alive: whether a head is left that has not diverged.
-        for_test: what is evaluated in the model's place.
 
     Raises:
         RunInterruptedError: asked to stop; the state is saved.
     """
-    task, data = plan.task, plan.task.settings.data
+    task, domain = plan.task, plan.domain
     schedule = task.settings.schedule
     workers = plan.request.workers
     workers = default_workers(plan.device) if workers is None else workers
-    test = task.settings.test
-    val_metric = SweepIoUMetric(keep=[str(pair.image) for pair in plan.keep])
-    holdout_metric = SweepIoUMetric()
+    on_val = domain.evaluation(plan.dataset.val, plan.keep)
+    on_holdout = domain.evaluation(plan.holdout)
     suffix = f" {name}" if name else ""
     evaluation = EvaluationHook(stop)
     progress = ReportHook(
@@ -132,31 +112,21 @@ def train_and_score(
     holdout: dict[str, Any] = {}
     if plan.holdout:
         holdout = {
-            "test_dataloader": test_loader(
-                plan.dataset, plan.holdout, data, workers=workers, test=test
-            ),
+            "test_dataloader": domain.test_loader(plan.holdout, workers=workers),
             "test_cfg": {"type": "TestLoop"},
-            "test_evaluator": Evaluator([holdout_metric]),
+            "test_evaluator": Evaluator([on_holdout]),
         }
     saving = StoppableCheckpointHook(
         stop, interval=min(500, max(10, schedule.iters // 20)), max_keep_ckpts=2
     )
     saving.on_saved = clock.save
+    batches = domain.train_loader(plan.train, workers=workers)
     runner = DeviceRunner(
         plan.device,
         model=model,
         work_dir=str(work),
-        train_dataloader=train_loader(
-            plan.dataset,
-            plan.train,
-            data,
-            batch_size=schedule.batch_size,
-            seed=task.settings.sweep.run_seed,
-            workers=workers,
-        ),
-        val_dataloader=test_loader(
-            plan.dataset, plan.dataset.val, data, workers=workers, test=test
-        ),
+        train_dataloader=batches,
+        val_dataloader=domain.test_loader(plan.dataset.val, workers=workers),
         # validation is called by hand after training, so that a resumed run validates too
         train_cfg={
             "type": "IterBasedTrainLoop",
@@ -164,9 +134,9 @@ def train_and_score(
             "val_begin": schedule.iters + 1,
         },
         val_cfg={"type": "ValLoop"},
-        val_evaluator=Evaluator([val_metric]),
+        val_evaluator=Evaluator([on_val]),
         optim_wrapper=optimizer,
-        param_scheduler=learning_rate_schedule(task),
+        param_scheduler=learning_rate_schedule(task.settings, head),
         default_hooks={
             "checkpoint": saving,
             "logger": {"type": "LoggerHook", "interval": 50, "log_metric_by_epoch": False},
@@ -175,7 +145,7 @@ def train_and_score(
         env_cfg={"mp_cfg": {"mp_start_method": "fork", "opencv_num_threads": 0}},
         log_processor={"by_epoch": False},
         randomness={"seed": task.settings.sweep.run_seed},
-        default_scope="mmseg",
+        default_scope=domain.scope,
         experiment_name=f"{plan.key[:12]}-{time.time_ns()}",
         resume=resumes(work, reporter.warn),
         **holdout,
@@ -183,7 +153,21 @@ def train_and_score(
     runner.train()
     if not alive():
         return Scores()
-    runner.model = for_test(runner.model)
+
+    def stage(name: str, steps: int) -> Callable[[int], None]:
+        report = reporter.stage(f"{name}{suffix}", steps)
+
+        def told(done: int) -> None:
+            report(done)
+            if stop.requested:
+                raise RunInterruptedError("stopped")
+
+        return told
+
+    domain.before_scoring(model, lambda: runner.build_dataloader(batches), stage)
+    if not alive():
+        return Scores()
+    runner.model = domain.tested(runner.model)
     if plan.holdout:
         evaluation.report = reporter.stage(f"scoring the held-out slice{suffix}", len(plan.holdout))
         runner.test_loop.run()
@@ -191,18 +175,7 @@ def train_and_score(
     runner.val_loop.run()
     if not alive():
         return Scores()
-    return Scores(val_metric.areas, holdout_metric.areas, _by_head(val_metric.kept))
-
-
-def _by_head(
-    kept: Mapping[str, npt.NDArray[np.uint8]],
-) -> tuple[Mapping[str, npt.NDArray[np.uint8]], ...]:
-    """From path -> labels (K, H, W) to K times name -> labels (H, W)."""
-    heads = max((len(labels) for labels in kept.values()), default=0)
-    return tuple(
-        {picture_name(path): labels[k].astype(np.uint8) for path, labels in kept.items()}
-        for k in range(heads)
-    )
+    return Scores(on_val.outcome, on_holdout.outcome, on_val.kept)
 
 
 def warn_of_divergence(
@@ -211,4 +184,4 @@ def warn_of_divergence(
     """Say of every diverged head when it did."""
     for head, at in zip(heads, diverged_at, strict=True):
         if at >= 0:
-            reporter.warn(f"lr {head.lr:g}, seed {head.seed} diverged at iteration {at}")
+            reporter.warn(f"{described(head)} diverged at iteration {at}")

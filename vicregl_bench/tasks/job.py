@@ -1,4 +1,4 @@
-"""What a run of segmentation computes: begun, measured, or interrupted with something to keep."""
+"""What a run computes: begun, measured, or interrupted with something to keep."""
 
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -10,10 +10,10 @@ from filelock import FileLock
 from vicregl_bench.atomic import write_atomic
 from vicregl_bench.engine.reporter import Reporter
 from vicregl_bench.engine.stop import StopFlag
-from vicregl_bench.records import Record, find_record
-from vicregl_bench.tasks.segmentation.plan import Plan
-from vicregl_bench.tasks.segmentation.training import Measured
+from vicregl_bench.records import Record, TrainedParameter, find_record
+from vicregl_bench.tasks.plan import Plan
 from vicregl_bench.tasks.state import Spent
+from vicregl_bench.tasks.training import Measured
 
 
 class Job(ABC):
@@ -53,6 +53,10 @@ class Job(ABC):
     @abstractmethod
     def unchanged(self) -> bool | None:
         """Whether a frozen trunk is what it was; None where the backbone is trained."""
+
+    def trained(self) -> tuple[TrainedParameter, ...]:
+        """The parameters of one head of a frozen task; none are listed where all is trained."""
+        return ()
 
     @abstractmethod
     def measure(self, stop: StopFlag) -> Measured | None:

@@ -1,5 +1,6 @@
 """What one run of a fine-tuned task leaves for the record, in one file."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,16 +10,16 @@ import numpy as np
 from vicregl_bench.errors import RecordError
 from vicregl_bench.heads.sweep import HeadSpec
 from vicregl_bench.records.arrays import read_arrays, write_arrays
-from vicregl_bench.tasks.segmentation.metric import PictureAreas
-from vicregl_bench.tasks.segmentation.training import Scores
+from vicregl_bench.tasks.domain import Outcome
+from vicregl_bench.tasks.training import Scores
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """One learning rate and seed.
+    """One point of the grid and seed.
 
     Attributes:
-        head: the learning rate and seed.
+        head: the point and seed.
         diverged_at: iteration at which the loss stopped being finite, -1 where it never did.
         scores: of this one head.
     """
@@ -37,18 +38,24 @@ def save_result(path: Path, result: RunResult) -> None:
     arrays: dict[str, Any] = {
         "lr": np.array(result.head.lr, dtype=np.float64),
         "seed": np.array(result.head.seed),
+        "options": np.array(json.dumps(result.head.options)),
         "diverged_at": np.array(result.diverged_at),
     }
-    for group, areas in (("val", result.scores.areas), ("held", result.scores.held)):
-        if areas is not None:
-            arrays |= {f"{group}/{name}": array for name, array in areas.to_arrays().items()}
+    for group, outcome in (("val", result.scores.val), ("held", result.scores.held)):
+        if outcome is not None:
+            arrays |= {f"{group}/{name}": array for name, array in outcome.to_arrays().items()}
     for kept in result.scores.kept:
         arrays |= {f"kept/{name}": labels for name, labels in kept.items()}
     write_arrays(path, arrays)
 
 
-def load_result(path: Path, head: HeadSpec) -> RunResult:
-    """Read the result of a learning rate and seed.
+def load_result(path: Path, head: HeadSpec, kind: type[Outcome]) -> RunResult:
+    """Read the result of a point of the grid and seed.
+
+    Args:
+        path: of the file.
+        head: which is expected.
+        kind: of the outcomes.
 
     Raises:
         FileNotFoundError: no such file.
@@ -56,16 +63,17 @@ def load_result(path: Path, head: HeadSpec) -> RunResult:
     """
     arrays = read_arrays(path)
     try:
-        found = HeadSpec(float(arrays["lr"]), int(arrays["seed"]))
+        options = tuple((str(name), value) for name, value in json.loads(str(arrays["options"])))
+        found = HeadSpec(float(arrays["lr"]), int(arrays["seed"]), options)
         diverged_at = int(arrays["diverged_at"])
         val, held = (
-            PictureAreas.from_arrays(group) if (group := _group(arrays, name)) else None
+            kind.from_arrays(group) if (group := _group(arrays, name)) else None
             for name in ("val/", "held/")
         )
     except (KeyError, TypeError, ValueError) as error:
         raise RecordError(f"{path} is no result of a run") from error
     if found != head:
-        raise RecordError(f"{path} is of lr {found.lr!r}, seed {found.seed}")
+        raise RecordError(f"{path} is of {found}")
     return RunResult(found, diverged_at, Scores(val, held, (_group(arrays, "kept/"),)))
 
 

@@ -8,11 +8,10 @@ GPU, take the runs between them. The one that finds all of them done writes the 
 import contextlib
 import gc
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from filelock import FileLock, Timeout
 from mmengine.optim import OptimWrapper
@@ -24,24 +23,21 @@ from vicregl_bench.engine.stop import StopFlag
 from vicregl_bench.errors import BenchError, RecordError, RunInterruptedError
 from vicregl_bench.heads.sweep import HeadSpec
 from vicregl_bench.records import Record
-from vicregl_bench.tasks.segmentation.dataset import preprocessor
-from vicregl_bench.tasks.segmentation.job import Job
-from vicregl_bench.tasks.segmentation.metric import PictureAreas
-from vicregl_bench.tasks.segmentation.plan import Plan
-from vicregl_bench.tasks.segmentation.run_result import RunResult, load_result, save_result
-from vicregl_bench.tasks.segmentation.trained_segmentor import build_trained
-from vicregl_bench.tasks.segmentation.training import (
+from vicregl_bench.tasks.grid import described, head_specs
+from vicregl_bench.tasks.job import Job
+from vicregl_bench.tasks.plan import Plan
+from vicregl_bench.tasks.run_result import RunResult, load_result, save_result
+from vicregl_bench.tasks.state import Clock, Spent, forget_state, read_spent
+from vicregl_bench.tasks.training import (
     Measured,
     Scores,
-    head_specs,
     optimizer_options,
     train_and_score,
     warn_of_divergence,
 )
-from vicregl_bench.tasks.segmentation.views import evaluated
-from vicregl_bench.tasks.state import Clock, Spent, forget_state, read_spent
 
 _POLL_S = 0.5
+_NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
 _RESULT = "result.npz"
 
 
@@ -50,10 +46,8 @@ class FinetuneJob(Job):
 
     def __init__(self, plan: Plan, reporter: Reporter, found: Record | None) -> None:
         super().__init__(plan, reporter, found)
-        self.heads = head_specs(plan.task)
-        self.folders = tuple(
-            plan.work / "runs" / f"lr{head.lr!r}-seed{head.seed}" for head in self.heads
-        )
+        self.heads = head_specs(plan.task.settings)
+        self.folders = tuple(plan.work / "runs" / _folder(head) for head in self.heads)
 
     @property
     def total_iterations(self) -> int:
@@ -105,7 +99,7 @@ class FinetuneJob(Job):
             return None
         diverged_at = tuple(result.diverged_at for result in done)
         warn_of_divergence(self.heads, diverged_at, self.reporter)
-        return Measured(self.heads, diverged_at, _together([result.scores for result in done]))
+        return Measured(self.heads, diverged_at, self._together([result.scores for result in done]))
 
     def _lock(self, stop: StopFlag) -> None:
         while not stop.requested:
@@ -130,8 +124,11 @@ class FinetuneJob(Job):
     def _result(self, k: int) -> RunResult | None:
         """What a finished run left, if that can be read."""
         with contextlib.suppress(FileNotFoundError, RecordError):
-            return load_result(self.folders[k] / _RESULT, self.heads[k])
+            return self._load(k)
         return None
+
+    def _load(self, k: int) -> RunResult:
+        return load_result(self.folders[k] / _RESULT, self.heads[k], self.plan.domain.outcome)
 
     def _do(self, k: int, stop: StopFlag) -> bool:
         """Do a run, unless another process has it."""
@@ -155,7 +152,7 @@ class FinetuneJob(Job):
     def _finished(self, k: int) -> bool:
         """Whether there is a result; a damaged one is removed, and the run is made again."""
         try:
-            load_result(self.folders[k] / _RESULT, self.heads[k])
+            self._load(k)
         except FileNotFoundError:
             return False
         except RecordError as error:
@@ -177,17 +174,19 @@ class FinetuneJob(Job):
                     return
         raise RunInterruptedError("stopped")
 
+    def _together(self, scores: Sequence[Scores]) -> Scores:
+        """The scores of runs of one head each as those of all heads."""
+        outcome = self.plan.domain.outcome
+        return Scores(
+            outcome.together([one.val for one in scores]),
+            outcome.together([one.held for one in scores]),
+            tuple(one.kept[0] if one.kept else {} for one in scores),
+        )
+
     def _train(self, k: int, stop: StopFlag) -> None:
         plan, head, folder = self.plan, self.heads[k], self.folders[k]
-        settings, source = plan.task.settings, plan.request.source
         clock = Clock(folder, plan.device)
-        model = build_trained(
-            plan.task,
-            source,
-            preprocessor(settings.data, source.card),
-            run_seed=settings.sweep.run_seed,
-            head_seed=head.seed,
-        )
+        model = plan.domain.trained_model(head)
         try:
             with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
                 scores = train_and_score(
@@ -198,9 +197,9 @@ class FinetuneJob(Job):
                     clock=clock,
                     stop=stop,
                     reporter=self.reporter,
-                    name=f"lr {head.lr:g}, seed {head.seed} ({k + 1} of {len(self.heads)})",
+                    head=head,
+                    name=f"{described(head)} ({k + 1} of {len(self.heads)})",
                     alive=lambda: int(model.diverged_at) < 0,
-                    for_test=lambda model: evaluated(model, settings.test),
                 )
         finally:
             clock.save()
@@ -208,12 +207,35 @@ class FinetuneJob(Job):
         forget_state(folder, but_spent=True)
 
 
+def _folder(head: HeadSpec) -> str:
+    options = "".join(f"-{name}{value!r}" for name, value in head.options)
+    return f"lr{head.lr!r}{options}-seed{head.seed}"
+
+
 def _optimizer(plan: Plan, model: nn.Module, head: HeadSpec) -> OptimWrapper:
     kind, options = optimizer_options(plan.task)
-    optimizer = getattr(torch.optim, kind)(model.parameters(), lr=head.lr, **options)
+    groups: Any = model.parameters()
+    if plan.task.settings.schedule.optimizer.norm_decay is False:
+        groups = _without_norm_decay(model)
+    optimizer = getattr(torch.optim, kind)(groups, lr=head.lr, **options)
     if plan.precision == "bf16":
         return AutocastOptimWrapper(plan.device.type, optimizer=optimizer)
     return OptimWrapper(optimizer)
+
+
+def _without_norm_decay(model: nn.Module) -> list[dict[str, Any]]:
+    """Two groups of parameters: the norms', without weight decay, after all others."""
+    norms = {
+        id(parameter)
+        for module in model.modules()
+        if isinstance(module, _NORMS)
+        for parameter in module.parameters(recurse=False)
+    }
+    parameters = list(model.parameters())
+    return [
+        {"params": [one for one in parameters if id(one) not in norms]},
+        {"params": [one for one in parameters if id(one) in norms], "weight_decay": 0.0},
+    ]
 
 
 def _free(folder: Path) -> bool:
@@ -223,28 +245,6 @@ def _free(folder: Path) -> bool:
             return True
     except Timeout:
         return False
-
-
-def _together(scores: Sequence[Scores]) -> Scores:
-    """The scores of runs of one head each as those of all heads; zeros where a run diverged."""
-    kept: list[Mapping[str, Any]] = [one.kept[0] if one.kept else {} for one in scores]
-    return Scores(
-        _stack([one.areas for one in scores]), _stack([one.held for one in scores]), tuple(kept)
-    )
-
-
-def _stack(areas: Sequence[PictureAreas | None]) -> PictureAreas | None:
-    first = next((one for one in areas if one is not None), None)
-    if first is None:
-        return None
-    assert all(one.names == first.names for one in areas if one is not None)
-    empty = np.zeros_like(first.intersect)
-    return PictureAreas(
-        names=first.names,
-        intersect=np.concatenate([empty if a is None else a.intersect for a in areas], axis=1),
-        predicted=np.concatenate([empty if a is None else a.predicted for a in areas], axis=1),
-        labelled=first.labelled,
-    )
 
 
 def _forget(folder: Path) -> None:

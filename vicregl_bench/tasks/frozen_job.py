@@ -3,18 +3,17 @@
 from vicregl_bench.backbones.frozen import FrozenTrunk
 from vicregl_bench.engine.reporter import Reporter
 from vicregl_bench.engine.stop import StopFlag
-from vicregl_bench.records import Record
-from vicregl_bench.tasks.segmentation.dataset import preprocessor
-from vicregl_bench.tasks.segmentation.frozen_segmentor import FrozenSweepSegmentor
-from vicregl_bench.tasks.segmentation.job import Job
-from vicregl_bench.tasks.segmentation.plan import Plan
-from vicregl_bench.tasks.segmentation.sweeps import build_optimizer, build_sweep, head_maps
-from vicregl_bench.tasks.segmentation.training import (
+from vicregl_bench.heads.sweep import Heads
+from vicregl_bench.records import Record, TrainedParameter
+from vicregl_bench.tasks.job import Job
+from vicregl_bench.tasks.plan import Plan
+from vicregl_bench.tasks.state import Clock, Spent, forget_state
+from vicregl_bench.tasks.training import (
     Measured,
+    build_optimizer,
     train_and_score,
     warn_of_divergence,
 )
-from vicregl_bench.tasks.state import Clock, Spent, forget_state
 
 
 class FrozenJob(Job):
@@ -29,7 +28,8 @@ class FrozenJob(Job):
             precision=plan.precision,
             device=plan.device,
         )
-        self.sweep = build_sweep(task, source.architecture)
+        self.model = plan.domain.sweep_model(self.trunk)
+        self.sweep: Heads = self.model.sweep
 
     def spent(self) -> Spent:
         """What it took so far, earlier interrupted parts included."""
@@ -38,6 +38,20 @@ class FrozenJob(Job):
     def unchanged(self) -> bool:
         """Whether the trunk is what it was."""
         return self.trunk.unchanged()
+
+    def trained(self) -> tuple[TrainedParameter, ...]:
+        """The parameters of the first head; those of the others are alike."""
+        wanted = {id(parameter) for parameter in self.sweep.head_parameters(0)}
+        return tuple(
+            TrainedParameter(
+                name=f"{prefix}.{name}".strip("."),
+                layer=type(module).__name__,
+                shape=tuple(parameter.shape),
+            )
+            for prefix, module in self.sweep.named_modules()
+            for name, parameter in module.named_parameters(recurse=False)
+            if id(parameter) in wanted
+        )
 
     def forget(self) -> None:
         """Remove the state that a finished run needs no more; the logs stay."""
@@ -61,18 +75,11 @@ class FrozenJob(Job):
             self.forget()
             self.note_repeat()
         self.clock = Clock(plan.work, plan.device)
-        model = FrozenSweepSegmentor(
-            self.trunk,
-            sweep,
-            preprocessor(plan.task.settings.data, plan.request.source.card),
-            maps=head_maps(plan.task, plan.request.source.architecture),
-            slide=plan.task.settings.slide,
-        )
         try:
             scores = train_and_score(
                 plan,
-                model,
-                build_optimizer(plan.task, sweep),
+                self.model,
+                build_optimizer(plan.task, sweep.param_groups()),
                 work=plan.work,
                 clock=self.clock,
                 stop=stop,

@@ -1,0 +1,234 @@
+"""What K detection heads found in every picture, with what is there: all that AP needs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vicregl_bench.tasks.detection.metric import (
+    Convention,
+    Detections,
+    GroundTruth,
+    Rle,
+    bootstrap_interval,
+    encoded_masks,
+    score,
+)
+from vicregl_bench.tasks.domain import HeadScore, Outcome
+
+Arrays = dict[str, Any]
+_Objects = Sequence[GroundTruth] | Sequence[Detections]
+
+
+@dataclass(frozen=True, eq=False)
+class DetectionOutcome(Outcome):
+    """Detections of K heads in N pictures.
+
+    Files hold boxes and scores of detections in float32: where the values here are such numbers,
+    scores before and after a file are equal.
+
+    Raises:
+        ValueError: the numbers of pictures differ, or masks or areas are there in some alone.
+    """
+
+    names: tuple[str, ...]  # N pictures
+    truth: tuple[GroundTruth, ...]  # N
+    found: tuple[tuple[Detections, ...], ...]  # K heads, N
+    classes: int
+    convention: Convention
+    inclusive: bool = False  # x2 and y2 are last pixels, see `metric`
+    _scores: dict[int, HeadScore] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        for one in (self.truth, *self.found):
+            if len(one) != len(self.names):
+                raise ValueError(f"{len(self.names)} names of {len(one)} pictures")
+        every = [picture for head in self.found for picture in head]
+        for objects in (self.truth, every):
+            if len({picture.masks is None for picture in objects}) > 1:
+                raise ValueError("some pictures have masks, others have none")
+        if len({there.areas is None for there in self.truth}) > 1:
+            raise ValueError("some pictures have areas of objects, others have none")
+
+    def head(self, k: int) -> HeadScore:
+        """Every AP of head k; by class the boxes' main one, 50 to 95 % IoU.
+
+        Raises:
+            DataError: no object counts.
+        """
+        if k not in self._scores:
+            scores = score(
+                self.truth,
+                self.found[k],
+                self._class_names,
+                convention=self.convention,
+                inclusive=self.inclusive,
+            )
+            self._scores[k] = HeadScore(
+                score=scores.main.ap,
+                scores=scores.named(),
+                by_class=tuple(scores.main.by_class.values()),
+            )
+        return self._scores[k]
+
+    def interval(self, heads: Sequence[int]) -> tuple[float, float]:
+        """As `metric.bootstrap_interval`, of the boxes' main AP.
+
+        Raises:
+            DataError: no object counts.
+        """
+        return bootstrap_interval(
+            self.truth,
+            [self.found[k] for k in heads],
+            self._class_names,
+            measure=self.convention,
+            inclusive=self.inclusive,
+        )
+
+    def to_arrays(self, heads: Sequence[int] | None = None) -> Arrays:
+        """Plain arrays, for a file; of some heads alone where that is asked for.
+
+        Objects of all pictures (and heads) follow one another; `..._offsets` say where each
+        picture begins, and the last one's end. Masks are run-length codes, polygons too.
+        """
+        chosen = self.found if heads is None else tuple(self.found[k] for k in heads)
+        every = [picture for head in chosen for picture in head]
+        arrays: Arrays = {
+            "names": np.array(self.names, dtype=np.str_),
+            "heads": np.array(len(chosen), dtype=np.int32),
+            "classes": np.array(self.classes, dtype=np.int32),
+            "convention": np.array(self.convention),
+            "inclusive": np.array(self.inclusive),
+            # of annotations the file's own numbers, which need not be float32
+            **_flat(self.truth, "truth", np.float64),
+            "truth_ignore": _joined([there.ignore for there in self.truth], np.bool_),
+            **_flat(every, "found", np.float32),
+            "found_scores": _joined([found.scores for found in every], np.float32),
+        }
+        areas = [there.areas for there in self.truth if there.areas is not None]
+        if areas:
+            arrays["truth_areas"] = _joined(areas, np.float64)
+        return arrays
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Any]) -> "DetectionOutcome":
+        """What `to_arrays` gave.
+
+        Raises:
+            KeyError: an array is missing.
+            ValueError: they do not fit together.
+        """
+        names = tuple(map(str, arrays["names"]))
+        convention = str(arrays["convention"])
+        if convention not in ("voc", "coco"):
+            raise ValueError(f"there is no convention {convention!r}")
+        truth_masks, found_masks = (_unflat_masks(arrays, kind) for kind in ("truth", "found"))
+        areas = arrays.get("truth_areas")
+        truth = tuple(
+            GroundTruth(
+                boxes=arrays["truth_boxes"][place].astype(np.float64),
+                labels=arrays["truth_labels"][place].astype(np.int64),
+                ignore=arrays["truth_ignore"][place].astype(np.bool_),
+                masks=None if truth_masks is None else truth_masks[place],
+                areas=None if areas is None else areas[place].astype(np.float64),
+            )
+            for place in _places(arrays["truth_offsets"])
+        )
+        every = [
+            Detections(
+                boxes=arrays["found_boxes"][place].astype(np.float64),
+                scores=arrays["found_scores"][place].astype(np.float64),
+                labels=arrays["found_labels"][place].astype(np.int64),
+                masks=None if found_masks is None else found_masks[place],
+            )
+            for place in _places(arrays["found_offsets"])
+        ]
+        heads, count = int(arrays["heads"]), len(names)
+        if len(every) != heads * count:
+            raise ValueError(f"{len(every)} lists of detections, not {heads} x {count}")
+        return cls(
+            names=names,
+            truth=truth,
+            found=tuple(tuple(every[k * count : (k + 1) * count]) for k in range(heads)),
+            classes=int(arrays["classes"]),
+            convention="voc" if convention == "voc" else "coco",
+            inclusive=bool(arrays["inclusive"]),
+        )
+
+    @classmethod
+    def together(cls, outcomes: Sequence["DetectionOutcome | None"]) -> "DetectionOutcome | None":
+        """Outcomes of one head each as one, nothing found where there is none; None if all are."""
+        first = next((one for one in outcomes if one is not None), None)
+        if first is None:
+            return None
+        assert all(one.names == first.names for one in outcomes if one is not None)
+        masks = None if any(found.masks is None for found in first.found[0]) else ()
+        nothing = Detections(np.zeros((0, 4)), np.zeros(0), np.zeros(0, np.int64), masks)
+        heads = [((nothing,) * len(first.names),) if one is None else one.found for one in outcomes]
+        return cls(
+            names=first.names,
+            truth=first.truth,
+            found=tuple(found for head in heads for found in head),
+            classes=first.classes,
+            convention=first.convention,
+            inclusive=first.inclusive,
+        )
+
+    @property
+    def _class_names(self) -> tuple[str, ...]:
+        return tuple(map(str, range(self.classes)))
+
+
+def _flat(pictures: _Objects, kind: str, numbers: type[np.floating[Any]]) -> Arrays:
+    """What truth and detections have in common, and where each picture's begins."""
+    arrays = {
+        f"{kind}_offsets": _offsets([len(picture.boxes) for picture in pictures]),
+        f"{kind}_boxes": _joined([picture.boxes for picture in pictures], numbers, (0, 4)),
+        f"{kind}_labels": _joined([picture.labels for picture in pictures], np.int32),
+    }
+    encoded = [encoded_masks(picture) for picture in pictures]
+    if not encoded or any(masks is None for masks in encoded):
+        return arrays
+    masks = [mask for picture in encoded for mask in picture or ()]
+    counts = [_counts(mask) for mask in masks]
+    return arrays | {
+        f"{kind}_mask_offsets": _offsets([len(code) for code in counts]),
+        f"{kind}_mask_sizes": np.array([mask["size"] for mask in masks], np.int32).reshape(-1, 2),
+        f"{kind}_mask_counts": np.frombuffer(b"".join(counts), dtype=np.uint8),
+    }
+
+
+def _counts(mask: Rle) -> bytes:
+    counts = mask["counts"]
+    return counts.encode() if isinstance(counts, str) else bytes(counts)
+
+
+def _unflat_masks(arrays: Mapping[str, Any], kind: str) -> list[Rle] | None:
+    if f"{kind}_mask_offsets" not in arrays:
+        return None
+    places = _places(arrays[f"{kind}_mask_offsets"])
+    sizes, counts = arrays[f"{kind}_mask_sizes"], arrays[f"{kind}_mask_counts"]
+    return [
+        {"size": size.tolist(), "counts": counts[place].tobytes()}
+        for size, place in zip(sizes, places, strict=True)
+    ]
+
+
+def _joined(
+    parts: Sequence[npt.NDArray[Any]], dtype: type[np.generic], empty: tuple[int, ...] = (0,)
+) -> npt.NDArray[Any]:
+    joined: npt.NDArray[Any] = np.concatenate([np.zeros(empty), *parts]).astype(dtype)
+    return joined
+
+
+def _offsets(lengths: Sequence[int]) -> npt.NDArray[np.int64]:
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+
+
+def _places(offsets: npt.NDArray[np.int64]) -> list[slice]:
+    """Where each part lies among all."""
+    starts = offsets.tolist()
+    return [slice(start, end) for start, end in pairwise(starts)]

@@ -1,0 +1,24 @@
+"""The domain of a run, imported when it is asked for."""
+
+from typing import Any
+
+from vicregl_bench.engine.mmcv_ext import install_mmcv_ext
+from vicregl_bench.tasks.domain import Domain
+from vicregl_bench.tasks.request import RunRequest
+
+
+def make_domain(request: RunRequest) -> Domain[Any]:
+    """The own part of a run, with its data's lists read.
+
+    Raises:
+        DataError: the data root is incomplete.
+    """
+    if request.task.info.domain == "detection":
+        # mmdet settles at its import which of mmcv's operators there are
+        install_mmcv_ext()
+        from vicregl_bench.tasks.detection.domain import Detection
+
+        return Detection(request)
+    from vicregl_bench.tasks.segmentation.domain import Segmentation
+
+    return Segmentation(request)

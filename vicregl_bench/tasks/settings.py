@@ -1,0 +1,175 @@
+"""The settings that every kind of task has: schedule, optimiser, sweep, backbone."""
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, PositiveInt, field_validator, model_validator
+
+from vicregl_bench.engine.settings import Section
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Size = tuple[PositiveInt, PositiveInt]
+
+
+class DataSetSection(Section):
+    """A data set by name, in one variant; its domain adds augmentation and test scale."""
+
+    dataset: str
+    variant: str
+
+
+class OptimizerSection(Section):
+    """Arguments of torch's SGD or AdamW; the learning rates are the sweep's."""
+
+    type: Literal["SGD", "AdamW"]
+    momentum: Share | None = None  # of SGD
+    betas: tuple[Share, Share] | None = None  # of AdamW
+    weight_decay: Annotated[float, Field(ge=0.0)]
+    norm_decay: Literal[False] | None = None  # False: norms' scales and shifts are not decayed
+
+    @model_validator(mode="after")
+    def _has_its_own(self) -> "OptimizerSection":
+        needed, other = ("momentum", "betas") if self.type == "SGD" else ("betas", "momentum")
+        if getattr(self, needed) is None or getattr(self, other) is not None:
+            raise ValueError(f"{self.type} takes {needed}, not {other}")
+        return self
+
+
+class PolySection(Section):
+    """mmengine's PolyLR over all iterations."""
+
+    power: Annotated[float, Field(gt=0.0)]
+    eta_min: Annotated[float, Field(ge=0.0)]
+
+
+class StepsSection(Section):
+    """mmengine's MultiStepLR: the rate times `gamma` from each of these iterations on."""
+
+    milestones: Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
+    gamma: Annotated[float, Field(gt=0.0, lt=1.0)]
+
+    @field_validator("milestones")
+    @classmethod
+    def _rise(cls, milestones: tuple[int, ...]) -> tuple[int, ...]:
+        if list(milestones) != sorted(set(milestones)):
+            raise ValueError("milestones rise")
+        return milestones
+
+
+class WarmupSection(Section):
+    """mmengine's LinearLR at the beginning; a poly schedule then begins where it ends."""
+
+    iters: PositiveInt
+    start_factor: Annotated[float, Field(gt=0.0, le=1.0)]
+
+
+class ScheduleSection(Section):
+    """Iterations, batch and optimiser."""
+
+    iters: PositiveInt
+    batch_size: Annotated[int, Field(gt=0, le=4096)]
+    optimizer: OptimizerSection
+    poly: PolySection | None = None  # either
+    steps: StepsSection | None = None  # or
+    warmup: WarmupSection | None = None
+    # parts of a batch that are computed one after another, where memory is short: in fine-tuning
+    # BatchNorm then sees smaller batches
+    accumulate: PositiveInt | None = None
+
+    @field_validator("accumulate")
+    @classmethod
+    def _one_part_is_the_batch(cls, accumulate: int | None) -> int | None:
+        return None if accumulate == 1 else accumulate
+
+    @model_validator(mode="after")
+    def _parts_are_equal(self) -> "ScheduleSection":
+        if self.accumulate is not None and self.batch_size % self.accumulate:
+            raise ValueError(f"a batch of {self.batch_size} is not {self.accumulate} equal parts")
+        return self
+
+    @model_validator(mode="after")
+    def _falls_in_one_way(self) -> "ScheduleSection":
+        if (self.poly is None) == (self.steps is None):
+            raise ValueError("a schedule has either poly or steps")
+        if self.steps is not None and self.steps.milestones[-1] >= self.iters:
+            raise ValueError(
+                f"a step at {self.steps.milestones[-1]} of {self.iters} iterations is none; set "
+                "schedule.steps.milestones too"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _warm_up_ends(self) -> "ScheduleSection":
+        if self.warmup is not None:
+            require_end(self.warmup, self.iters)
+        return self
+
+
+def require_end(warmup: WarmupSection, iters: int) -> None:
+    """Stop on a warm-up that does not end before training does.
+
+    Raises:
+        ValueError: it does not.
+    """
+    if warmup.iters >= iters:
+        raise ValueError(f"{warmup.iters} iterations of warm-up leave none of {iters}")
+
+
+class BackboneSection(Section):
+    """What is asked of the backbone."""
+
+    output_stride: Literal[8, 16, 32] | None = None  # of a ResNet; the others have their own
+
+
+class SweepSection(Section):
+    """Learning rates x warm-ups x seeds."""
+
+    lrs: Annotated[tuple[Annotated[float, Field(gt=0.0)], ...], Field(min_length=1)]
+    # where the warm-up is part of the grid, it stands here and not in the schedule
+    warmups: Annotated[tuple[WarmupSection, ...], Field(min_length=1)] | None = None
+    seeds: PositiveInt
+    run_seed: Annotated[int, Field(ge=0)]
+    holdout: Annotated[float, Field(gt=0.0, lt=1.0)]  # share of train for `--select holdout`
+
+    @field_validator("lrs")
+    @classmethod
+    def _no_rate_twice(cls, lrs: tuple[float, ...]) -> tuple[float, ...]:
+        if len(set(lrs)) != len(lrs):
+            raise ValueError("a learning rate stands twice; --seeds repeats rates")
+        return lrs
+
+    @field_validator("warmups")
+    @classmethod
+    def _no_warm_up_twice(
+        cls, warmups: tuple[WarmupSection, ...] | None
+    ) -> tuple[WarmupSection, ...] | None:
+        if warmups is not None and len(set(warmups)) != len(warmups):
+            raise ValueError("a warm-up stands twice; --seeds repeats runs")
+        return warmups
+
+
+class Settings(Section):
+    """Everything that a run of a protocol is made of, after profile and overrides.
+
+    Attributes:
+        optional: settings that no file in eval_configs/ names; each is a deviation.
+    """
+
+    optional: ClassVar[tuple[str, ...]] = ("schedule.accumulate",)
+
+    data: DataSetSection
+    schedule: ScheduleSection
+    backbone: BackboneSection = BackboneSection()
+    sweep: SweepSection
+
+    @model_validator(mode="after")
+    def _one_warm_up(self) -> "Settings":
+        if self.sweep.warmups is not None:
+            if self.schedule.warmup is not None:
+                raise ValueError("a protocol has either one warm-up or a grid of them")
+            for warmup in self.sweep.warmups:
+                require_end(warmup, self.schedule.iters)
+        return self
+
+    def dump(self) -> dict[str, Any]:
+        """Plain JSON values; what does not apply (no warm-up, whole pictures) is left out."""
+        return self.model_dump(mode="json", exclude_none=True)
