@@ -23,12 +23,14 @@ SIZES: dict[str, dict[str, Any]] = {
 }
 SMALL = {"data.crop": [64, 64], "schedule.iters": 6, "schedule.batch_size": 4, "sweep.seeds": 2}
 WINDOWS = {"slide.crop": 64, "slide.stride": 43}
+FINE_TUNED = {"schedule.iters": 2, "sweep.lrs": [0.02], "sweep.seeds": 1}
 
 
 def run(name: str, root: Path, out: Path, arch: str, task: str, **changes: Any) -> RunOutcome:
     source = read_backbone(f"random:{arch}")
     family = source.architecture.family
     overrides = SMALL | SIZES[name] | ({} if family == "resnet" else WINDOWS)
+    overrides |= changes.pop("overrides", {})
     request = RunRequest(
         task=load_task(task, "ci", overrides, family=family, arch=arch),
         source=source,
@@ -47,19 +49,25 @@ def run(name: str, root: Path, out: Path, arch: str, task: str, **changes: Any) 
         ("cityscapes", "convnext_atto_no_layerscale", "cityscapes_linear_released"),
         ("ade20k", "resnet18x0.25", "ade20k_linear_released"),
         ("ade20k", "vit_tiny_patch16", "ade20k_linear"),
+        ("cityscapes", "resnet18x0.25", "cityscapes_linear_ft"),
+        ("ade20k", "resnet18", "ade20k_linear_ft"),
     ],
 )
 def test_a_run_leaves_a_whole_record(
     name: str, arch: str, task: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     root = request.getfixturevalue(f"tiny_{name}")
-    outcome = run(name, root, tmp_path, arch, task, pictures=4)
+    frozen = not task.endswith("_ft")
+    overrides = {} if frozen else FINE_TUNED
+    outcome = run(name, root, tmp_path, arch, task, pictures=4, overrides=overrides)
     record, dataset = outcome.record, read_segmentation(name, root)
     assert read_record(outcome.path) == record
     assert record.status == "complete"
     assert (record.task.name, record.task.settings["data"]["dataset"]) == (task, name)
     assert (record.data.train, record.data.val, record.data.variant) == (8, 4, dataset.variant)
-    heads = len(record.task.settings["sweep"]["lrs"]) * 2
+    assert record.frozen_hash_unchanged is (True if frozen else None)
+    sweep = record.task.settings["sweep"]
+    heads = len(sweep["lrs"]) * sweep["seeds"]
     assert len(record.results) == heads
     assert all(tuple(result.by_class or ()) == dataset.classes for result in record.results)
     assert record.best is not None and tuple(record.best.by_class) == dataset.classes

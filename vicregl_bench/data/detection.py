@@ -54,7 +54,7 @@ class Annotations:
     height: int
     boxes: npt.NDArray[np.float64]  # (N, 4)
     labels: npt.NDArray[np.int64]  # (N,), from 0; there is no background class
-    difficult: npt.NDArray[np.bool_]  # (N,), VOC: not trained on, neither counted nor punished
+    difficult: npt.NDArray[np.bool_]  # (N,), VOC: trained on; in test neither counted nor punished
     truncated: npt.NDArray[np.bool_]  # (N,), VOC: reaches beyond the picture
     crowd: npt.NDArray[np.bool_]  # (N,), COCO: a region of many, not trained on, not punished
     segmentations: tuple[Segmentation, ...] | None = None  # N, COCO only
@@ -62,7 +62,7 @@ class Annotations:
 
     @property
     def ignored(self) -> npt.NDArray[np.bool_]:
-        """(N,) objects neither trained on nor counted in test: mmdet's `ignore_flag`."""
+        """(N,) objects that do not count in test: difficult ones and crowds."""
         return self.difficult | self.crowd
 
 

@@ -136,8 +136,8 @@ class Record(_Part):
     cost: Cost
     environment: Environment
     command: str
-    pictures_file: str | None = None  # areas per val picture, beside the record
-    predictions_file: str | None = None  # label maps of some val pictures, beside the record
+    pictures_file: str | None = None  # what was measured on every val picture, beside the record
+    predictions_file: str | None = None  # predictions of some val pictures, beside the record
 
     @property
     def file_name(self) -> str:

@@ -92,6 +92,8 @@ class Detection(Domain[DetectionData]):
         """Precise BatchNorm, where the protocol has it; a model that broke says so."""
         iterations = self.settings.precise_bn
         if iterations is not None and not self.request.task.info.frozen and is_finite(model):
+            # regions are drawn in it: as after the last iteration, where the run is resumed too
+            model.seed_step()  # type: ignore[operator]
             precise_bn(model, loader(), iterations, report=stage("precise BatchNorm", iterations))
         if not self.request.task.info.frozen and not is_finite(model):
             model.mark_broken()  # type: ignore[operator]
