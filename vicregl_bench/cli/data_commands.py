@@ -11,13 +11,8 @@ from vicregl_bench.cli.reporter import StderrReporter
 from vicregl_bench.errors import EXIT_CHECK_FAILED, ConfigError
 
 if TYPE_CHECKING:
-    from vicregl_bench.data import (
-        CheckReport,
-        DetectionData,
-        DetectionReport,
-        Report,
-        SegmentationData,
-    )
+    from vicregl_bench.data import CheckReport, ClassificationReport, DetectionReport, Report
+    from vicregl_bench.data.sound import DataSet
 
 data = typer.Typer(help="Check a data root, or make a small one up.", no_args_is_help=True)
 
@@ -28,14 +23,15 @@ def check(
         str,
         typer.Argument(
             metavar="TASK",
-            help="Task whose data is checked, or voc, cityscapes, ade20k, voc_boxes, coco.",
+            help="Task whose data is checked, or voc, cityscapes, ade20k, voc_boxes, coco, "
+            "folder, imagenet, voc_labels.",
         ),
     ],
     data_root: Annotated[Path, typer.Option(help="Where the data set is.")],
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """Decode every picture, read every mask or box: counts, whatever is wrong. Exit 1 if so."""
-    from vicregl_bench.data import CheckReport, DetectionReport
+    from vicregl_bench.data import CheckReport, ClassificationReport, DetectionReport
     from vicregl_bench.data.sound import check as check_data
 
     dataset = _read(name, data_root)
@@ -47,24 +43,30 @@ def check(
         print_json(report.to_json())
     elif isinstance(report, DetectionReport):
         _print_detection(report)
+    elif isinstance(report, ClassificationReport):
+        _print_classification(report)
     elif isinstance(report, CheckReport):
         _print_segmentation(report)
     if not report.ok:
         raise typer.Exit(EXIT_CHECK_FAILED)
 
 
-def _read(name: str, data_root: Path) -> "SegmentationData | DetectionData":
+def _read(name: str, data_root: Path) -> "DataSet":
     """Read the lists of a data set, or of a task's data set in the task's variant."""
     from vicregl_bench.data import (
+        CLASSIFICATION_SETS,
         DETECTION_SETS,
+        MULTI_LABEL_SETS,
         SEGMENTATION_SETS,
+        read_classification,
         read_detection,
+        read_multi_label,
         read_segmentation,
     )
     from vicregl_bench.tasks.protocol import load_task, task_names
 
     dataset, variant = name, None
-    known = (*SEGMENTATION_SETS, *DETECTION_SETS)
+    known = (*SEGMENTATION_SETS, *DETECTION_SETS, *CLASSIFICATION_SETS, *MULTI_LABEL_SETS)
     if name not in known:
         if name not in task_names():
             raise ConfigError(
@@ -75,6 +77,10 @@ def _read(name: str, data_root: Path) -> "SegmentationData | DetectionData":
         dataset, variant = settings.dataset, settings.variant
     if dataset in DETECTION_SETS:
         return read_detection(dataset, data_root, variant)
+    if dataset in CLASSIFICATION_SETS:
+        return read_classification(dataset, data_root, variant)
+    if dataset in MULTI_LABEL_SETS:
+        return read_multi_label(dataset, data_root, variant)
     return read_segmentation(dataset, data_root, variant)
 
 
@@ -93,6 +99,19 @@ def _print_detection(report: "DetectionReport") -> None:
             f"{split}: {sum(report.objects[split]):,} objects, {report.ignored[split]:,} more "
             f"difficult or crowds; {report.empty[split]:,} pictures without objects"
         )
+    _print_problems(report)
+
+
+def _print_classification(report: "ClassificationReport") -> None:
+    _print_head(report, report.variant)
+    width = max(14, 2 + max(map(len, report.classes)))
+    print_text(f"{'class':<{width}}{'train pictures':>16}{'val pictures':>16}")
+    for row in zip(report.classes, report.pictures["train"], report.pictures["val"], strict=True):
+        print_text(f"{row[0]:<{width}}{row[1]:>16,}{row[2]:>16,}")
+    for split, counts in report.pictures.items():
+        left_out = sum(report.left_out[split])
+        more = f"; {left_out:,} labels left out, of difficult objects alone" if left_out else ""
+        print_text(f"{split}: {min(counts):,} to {max(counts):,} pictures a class{more}")
     _print_problems(report)
 
 
@@ -130,7 +149,7 @@ def _print_problems(report: "Report") -> None:
 @data.command()
 def make(
     layout: Annotated[
-        str, typer.Argument(help="Layout: voc, cityscapes, ade20k, voc_boxes or coco.")
+        str, typer.Argument(help="Layout: voc, cityscapes, ade20k, voc_boxes, coco or folder.")
     ],
     out: Annotated[Path, typer.Option(help="Folder to make; gets the data set's official tree.")],
     train: Annotated[int, typer.Option(help="Training pictures.")] = 48,
@@ -143,6 +162,7 @@ def make(
         make_ade20k,
         make_cityscapes,
         make_coco,
+        make_image_folder,
         make_voc,
         make_voc_boxes,
     )
@@ -153,6 +173,7 @@ def make(
         "ade20k": make_ade20k,
         "voc_boxes": make_voc_boxes,
         "coco": make_coco,
+        "folder": make_image_folder,
     }
     if layout not in makers:
         raise ConfigError(f"no layout {layout!r}; use {', '.join(makers)}")

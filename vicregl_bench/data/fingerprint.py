@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
+from vicregl_bench.data.classification import Labelled, MultiLabelled
 from vicregl_bench.data.detection import Picture
 from vicregl_bench.data.segmentation import Pair
 from vicregl_bench.errors import DataError
@@ -16,7 +17,12 @@ from vicregl_bench.errors import DataError
 # Hashing this much takes about a second; ADE20k and Cityscapes are far beyond it.
 CONTENT_LIMIT = 256 * 2**20
 
-Splits = Mapping[str, Sequence[Pair]] | Mapping[str, Sequence[Picture]]
+Splits = (
+    Mapping[str, Sequence[Pair]]
+    | Mapping[str, Sequence[Picture]]
+    | Mapping[str, Sequence[Labelled]]
+    | Mapping[str, Sequence[MultiLabelled]]
+)
 
 
 @dataclass(frozen=True)
@@ -31,8 +37,9 @@ def fingerprint(splits: Splits, *, content_limit: int = CONTENT_LIMIT) -> Finger
     """Identify a data set, for the record; the same wherever the set is stored.
 
     Up to `content_limit` bytes in all: over split, name and the content of picture and mask, or
-    picture and annotation file, of every pair. Beyond it: over split, names and sizes. Pairs count
-    in the order of their list, since a run's data order follows from it.
+    picture and annotation files, of every pair (the picture alone where its name tells its class).
+    Beyond it: over split, names and sizes. Pairs count in the order of their list, since a run's
+    data order follows from it.
 
     Raises DataError naming a file that is missing or unreadable.
     """
@@ -82,8 +89,8 @@ def stat_key(splits: Splits) -> str:
     )
 
 
-def _files(item: Pair | Picture) -> tuple[Path, Path]:
-    return item.files if isinstance(item, Picture) else (item.image, item.mask)
+def _files(item: Pair | Picture | Labelled | MultiLabelled) -> tuple[Path, ...]:
+    return (item.image, item.mask) if isinstance(item, Pair) else item.files
 
 
 def _digest(rows: Iterable[list[object]]) -> str:

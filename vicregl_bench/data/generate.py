@@ -2,7 +2,8 @@
 
 `make_voc` writes a VOC devkit (segmentation, boxes and class lists) from `scene.draw_scene`,
 `make_voc_boxes` one for detection, `make_cityscapes`, `make_ade20k` and `make_coco` their official
-trees; the pictures say nothing about real data, only that a pipeline learns what can be learned.
+trees, `make_image_folder` a folder a class; the pictures say nothing about real data, only that a
+pipeline learns what can be learned.
 """
 
 import json
@@ -18,7 +19,7 @@ from vicregl_bench.data.ade20k import ADE20K_CLASSES
 from vicregl_bench.data.cityscapes import CITYSCAPES_CLASSES, TRAIN_IDS
 from vicregl_bench.data.coco import CATEGORIES
 from vicregl_bench.data.made_folder import fill_once
-from vicregl_bench.data.scene import LOOKS, MIN_SIDE, Scene, draw_scene
+from vicregl_bench.data.scene import LOOKS, MAX_OBJECTS, MIN_SIDE, Scene, draw_scene
 from vicregl_bench.data.segmentation import IGNORE, Labels
 from vicregl_bench.data.voc import CLASSES, palette
 from vicregl_bench.errors import ConfigError
@@ -288,6 +289,45 @@ def make_coco(
     return Path(out)
 
 
+def make_image_folder(
+    out: str | Path,
+    *,
+    train: int,
+    val: int,
+    seed: int,
+    size: tuple[int, int] = (160, 120),
+    classes: int = 6,
+) -> Path:
+    """Write generated pictures of one object each as `train/CLASS/*.png` and `val/CLASS/*.png`.
+
+    Classes are the first `classes` of VOC's, taken in turn; a class that no val picture shows has
+    no folder there. The rest is as in `make_voc`. Returns `out`.
+
+    Raises ConfigError for impossible values, among them fewer training pictures than classes;
+    DataError where `out` holds anything else or cannot be written.
+    """
+    _check_values(train, val, seed, size, classes, len(LOOKS))
+    if train < classes:
+        raise ConfigError(f"train must be at least {classes}, a picture a class, not {train}")
+
+    def write(out: Path) -> None:
+        for split, numbers in _numbers(train, val).items():
+            for number in numbers:
+                scene = _draw(seed, number, size, classes, most=1)
+                folder = out / split / CLASSES[scene.instances[0].label]
+                folder.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(scene.image).save(folder / f"{number:06d}.png")
+
+    fill_once(
+        out,
+        _parameters("folder", train, val, seed, size, classes),
+        ("train", "val"),
+        {"train/*/*.png": train, "val/*/*.png": val},
+        write,
+    )
+    return Path(out)
+
+
 def coco_annotations(
     image_id: int, scene: Scene, categories: Sequence[int]
 ) -> list[dict[str, object]]:
@@ -433,9 +473,12 @@ def _numbers(train: int, val: int) -> dict[str, range]:
     }
 
 
-def _draw(seed: int, number: int, size: tuple[int, int], classes: int) -> Scene:
+def _draw(
+    seed: int, number: int, size: tuple[int, int], classes: int, most: int = MAX_OBJECTS
+) -> Scene:
     rng = np.random.default_rng([seed, number])
-    return draw_scene(rng, size=size, classes=classes, first=(number - 1) % classes + 1)
+    first = (number - 1) % classes + 1
+    return draw_scene(rng, size=size, classes=classes, first=first, most=most)
 
 
 def _spread(first: int, last: int, count: int) -> list[int]:

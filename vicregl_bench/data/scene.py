@@ -19,7 +19,7 @@ Texture = Callable[[Array, Array, float, np.random.Generator], Array]
 
 MIN_SIDE = 64  # below it textures of a few pixels' period and 2 px borders leave no object
 _REFERENCE_SIDE = 120  # short side in which the periods of LOOKS are given
-_MAX_OBJECTS = 4
+MAX_OBJECTS = 4
 _TRIES = 12  # placements tried for an object before it is left out
 
 
@@ -54,11 +54,16 @@ class Look:
 
 
 def draw_scene(
-    rng: np.random.Generator, *, size: tuple[int, int], classes: int, first: int
+    rng: np.random.Generator,
+    *,
+    size: tuple[int, int],
+    classes: int,
+    first: int,
+    most: int = MAX_OBJECTS,
 ) -> Scene:
     """Draw a scene of `size` (width, height) with classes 1..`classes`; class `first` is in it.
 
-    No later object hides more than about half of an earlier one.
+    It has at most `most` objects. No later one hides more than about half of an earlier one.
     """
     width, height = size
     image = _ground(rng, height, width)
@@ -66,7 +71,7 @@ def draw_scene(
     areas: list[int] = []  # pixels each object would have alone and untruncated
     labels: list[int] = []
     outside: list[bool] = []
-    wanted = [first, *rng.integers(1, classes + 1, size=int(rng.integers(0, _MAX_OBJECTS)))]
+    wanted = [first, *rng.integers(1, classes + 1, size=int(rng.integers(0, most)))]
     for label in map(int, wanted):
         for _ in range(_TRIES):
             placed = _place(rng, LOOKS[label - 1], size)

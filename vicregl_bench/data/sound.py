@@ -13,7 +13,9 @@ import platformdirs
 
 from vicregl_bench.atomic import write_atomic
 from vicregl_bench.data.check import Problem, Progress, Report, check_segmentation
+from vicregl_bench.data.check_classification import check_classification
 from vicregl_bench.data.check_detection import check_detection
+from vicregl_bench.data.classification import ClassificationData, MultiLabelData
 from vicregl_bench.data.detection import DetectionData
 from vicregl_bench.data.fingerprint import stat_key
 from vicregl_bench.data.segmentation import SegmentationData
@@ -24,7 +26,7 @@ CACHE_VARIABLE = "VICREGL_BENCH_CACHE"
 CHECK_VERSION = 2
 _SHOWN = 5  # problems named in one error message
 
-DataSet = SegmentationData | DetectionData
+DataSet = SegmentationData | DetectionData | ClassificationData | MultiLabelData
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ def check(dataset: DataSet, *, on_progress: Progress | None = None) -> Report:
     """Check a data set of any kind."""
     if isinstance(dataset, DetectionData):
         return check_detection(dataset, on_progress=on_progress)
+    if isinstance(dataset, ClassificationData | MultiLabelData):
+        return check_classification(dataset, on_progress=on_progress)
     return check_segmentation(dataset, on_progress=on_progress)
 
 
