@@ -468,7 +468,6 @@ def test_ci_profile_is_part_of_the_protocol(name: str) -> None:
         ("cityscapes_linear_ft", "vit", (1e-4, 1e-5)),
         ("ade20k_linear_ft", "swin", (1e-4, 1e-5)),
         ("voc_fcn", "resnet", (0.05, 0.01)),
-        ("voc_fcn_ft", "resnet", (0.05, 0.03)),
     ],
 )
 def test_ci_profile_of_dear_tasks_has_two_rates_and_one_seed(
@@ -483,6 +482,13 @@ def test_ci_profile_of_dear_tasks_has_two_rates_and_one_seed(
         assert s.schedule.warmup and s.schedule.warmup.iters == 2
         assert s.slide and (s.slide.crop, s.slide.stride) == (256, 171)
     assert task.deviations == ()
+
+
+def test_ci_profile_of_fine_tuned_fcn_has_one_rate_and_smaller_batches() -> None:
+    s = segmentation("voc_fcn_ft", "ci")
+    assert (s.sweep.lrs, s.sweep.seeds) == ((0.02,), 1)
+    assert (s.schedule.iters, s.schedule.batch_size) == (160, 4)
+    assert s.data.crop == (256, 256) and s.backbone.output_stride == 16
 
 
 SCALES = [0.5, 0.75, 1.0, 1.25, 1.5, 1.75]

@@ -22,15 +22,20 @@ first and 2 R D (hw + 2 O) if regions are pooled first. For hw = 600, D = 2048, 
 
 Gradients of the layers are these products transposed; only the losses, functions of the layers'
 outputs, go through autograd. So maps made in inference mode will do.
+
+All else is small: a picture's samples of one head are a few thousand numbers. So of all heads
+together, each in one call a picture, come decoding and assignment (`region_proposals`), losses and
+their gradients, RoIAlign's weights of rows and columns, and the pooling of positives; in test only
+the boxes of classes above the threshold are decoded. What stays by head: suppression, sampling and
+the products with layers of its own.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 import torch.nn.functional as F
-from mmdet.models.layers import multiclass_nms
+from mmcv.ops import batched_nms
 from torch import Tensor, nn
 
 from vicregl_bench.heads.region_proposals import (
@@ -144,6 +149,15 @@ class _Stacks:
         return scores.reshape(heads, -1), deltas.reshape(heads, -1, 4)
 
 
+@dataclass(frozen=True)
+class _Regions:
+    """Samples of one head, and what `roi_average_weights` makes of their boxes."""
+
+    samples: RegionSamples
+    rows: Tensor
+    columns: Tensor
+
+
 class _Gradient(_Stack):
     """Gradients of one layer of several heads, summed over pictures."""
 
@@ -153,6 +167,11 @@ class _Gradient(_Stack):
     def add(self, outputs: Tensor, pixels: Tensor) -> None:
         """Add what gradients (P, K, O) by the outputs of `_Stack.project` give the weights."""
         self.weight.addmm_(outputs.flatten(1).T, pixels)
+
+    def divide(self, divisors: Tensor) -> None:
+        """Divide each head's by its own of the divisors (K,)."""
+        self.by_head().div_(divisors[:, None, None])
+        self.bias.div_(divisors[:, None])
 
 
 class _Training:
@@ -178,67 +197,113 @@ class _Training:
         self, scores: Tensor, deltas: Tensor, drawn: Mapping[int, AnchorSamples], pixels: Tensor
     ) -> None:
         """Add loss and gradients of the anchors that each head, by its index, has drawn."""
-        by_scores, by_deltas = torch.zeros_like(scores), torch.zeros_like(deltas)
-        for i, samples in drawn.items():
-            positive = samples.indices[: len(samples.deltas)]
-            loss, (by_score, by_delta) = _differentiate(
-                partial(_anchor_loss, targets=samples.deltas),
-                scores[i, samples.indices],
-                deltas[i, positive],
-            )
-            self.losses[i, 0] += loss
-            self.counts[i, 0] += len(samples.indices)
-            by_scores[i, samples.indices] = by_score
-            by_deltas[i, positive] = by_delta
+        if not drawn:
+            return
+        counts = [(len(one.indices), len(one.deltas)) for one in drawn.values()]
+        # where they are among the anchors of all heads
+        places = [i * scores.shape[1] + one.indices for i, one in drawn.items()]
+        sampled = torch.cat(places)
+        positive = torch.cat([one[:count] for one, (_, count) in zip(places, counts, strict=True)])
+        wanted = [torch.arange(n, device=scores.device) < count for n, count in counts]
+        targets = torch.cat([one.deltas for one in drawn.values()])
+        losses, (by_score, by_delta) = _differentiate(
+            _anchor_losses,
+            scores.flatten()[sampled],
+            deltas.flatten(0, 1)[positive],
+            torch.cat(wanted).to(scores.dtype),
+            targets,
+        )
+        self._add_losses(0, list(drawn), losses, counts)
+        by_scores, by_deltas = scores.new_zeros(scores.shape), deltas.new_zeros(deltas.shape)
+        by_scores.view(-1)[sampled] = by_score
+        by_deltas.view(-1, 4)[positive] = by_delta
         for gradient, by_output in ((self.objectness, by_scores), (self.anchor_deltas, by_deltas)):
             of_pixels = by_output.view(len(scores), len(pixels), -1).transpose(0, 1).contiguous()
             gradient.add(of_pixels, pixels)
             gradient.bias.add_(of_pixels.sum(dim=0))
 
-    def train_regions(
-        self, drawn: Mapping[int, tuple[RegionSamples, Tensor]], pixels: Tensor
-    ) -> None:
-        """Add loss and gradients of the regions that each head has drawn.
+    def train_regions(self, drawn: Mapping[int, _Regions], pixels: Tensor) -> None:
+        """Add loss and gradients of the regions that each head, by its index, has drawn.
 
         Args:
-            drawn: index of a head -> n regions and their weights (n, h * w).
+            drawn: by head.
             pixels: (h * w, D2) of the region map.
         """
+        if not drawn:
+            return
         classes, deltas = self.stacks.classes, self.stacks.region_deltas
+        samples = [one.samples for one in drawn.values()]
+        counts = [(len(one.labels), len(one.deltas)) for one in samples]
+        regions, positives = zip(*counts, strict=True)
+        weights = [roi_average_matrix(one.rows, one.columns) for one in drawn.values()]
+        positive = torch.cat([one[:n] for one, n in zip(weights, positives, strict=True)])
+        pooled = torch.split(positive @ pixels, list(positives))
         projected = classes.project(pixels)
+        logits = [
+            torch.addmm(classes.bias[i], own, projected[:, i])
+            for i, own in zip(drawn, weights, strict=True)
+        ]
+        outputs = [
+            torch.addmm(deltas.bias[i], own, deltas.by_head()[i].T)
+            for i, own in zip(drawn, pooled, strict=True)
+        ]
+        losses, by_layers = _differentiate(
+            _region_losses,
+            torch.cat(logits),
+            torch.cat(outputs),
+            torch.cat([one.labels for one in samples]),
+            torch.cat([one.labels[: len(one.deltas)] for one in samples]),
+            torch.cat([one.deltas for one in samples]),
+        )
+        self._add_losses(1, list(drawn), losses, counts)
+        by_logits = torch.split(by_layers[0], list(regions))
+        by_outputs = torch.split(by_layers[1], list(positives))
         by_projected = torch.zeros_like(projected)
-        for i, (samples, weights) in drawn.items():
-            count = len(samples.deltas)
-            logits = torch.addmm(classes.bias[i], weights, projected[:, i])
-            pooled = weights[:count] @ pixels
-            outputs = torch.addmm(deltas.bias[i], pooled, deltas.by_head()[i].T)
-            loss, (by_logits, by_outputs) = _differentiate(
-                partial(_region_loss, samples=samples), logits, outputs
-            )
-            self.losses[i, 1] += loss
-            self.counts[i, 1] += len(samples.labels)
-            by_projected[:, i] = weights.T @ by_logits
-            self.classes.bias[i] += by_logits.sum(dim=0)
-            self.region_deltas.by_head()[i].addmm_(by_outputs.T, pooled)
-            self.region_deltas.bias[i] += by_outputs.sum(dim=0)
+        for place, i in enumerate(drawn):
+            by_projected[:, i] = weights[place].T @ by_logits[place]
+            self.classes.bias[i] += by_logits[place].sum(dim=0)
+            self.region_deltas.by_head()[i].addmm_(by_outputs[place].T, pooled[place])
+            self.region_deltas.bias[i] += by_outputs[place].sum(dim=0)
         self.classes.add(by_projected, pixels)
+
+    def _add_losses(
+        self,
+        column: int,
+        heads: list[int],
+        losses: tuple[Tensor, Tensor],
+        counts: Sequence[tuple[int, int]],
+    ) -> None:
+        """Add the losses of all samples and of all positives, `counts` of each head."""
+        for one, lengths in zip(losses, zip(*counts, strict=True), strict=True):
+            # not index_add_, whose order of summation is not the same in every run on a GPU
+            self.losses[heads, column] += torch.stack(
+                [own.sum() for own in torch.split(one, list(lengths))]
+            )
+        self.counts[heads, column] += self.counts.new_tensor([samples for samples, _ in counts])
 
     def mean_losses(self) -> Tensor:
         """(heads,) losses of anchors and regions together."""
         return (self.losses / self.counts.clamp(min=1)).sum(dim=1)
 
-    def leave(self, i: int, linear: LinearDetectionHead) -> None:
-        """Leave the gradients of one of the heads in its parameters."""
-        anchors, regions = self.counts[i].clamp(min=1)
-        for layer, gradient, divisor in (
-            (linear.objectness, self.objectness, anchors),
-            (linear.anchor_deltas, self.anchor_deltas, anchors),
-            (linear.classes, self.classes, regions),
-            (linear.region_deltas, self.region_deltas, regions),
+    def leave(self, linears: Mapping[int, LinearDetectionHead]) -> None:
+        """Leave the gradients of some heads, by index, in their parameters; to be called once."""
+        for gradient, column in (
+            (self.objectness, 0),
+            (self.anchor_deltas, 0),
+            (self.classes, 1),
+            (self.region_deltas, 1),
         ):
-            assert isinstance(layer, nn.Conv2d | nn.Linear) and layer.bias is not None
-            layer.weight.grad = (gradient.by_head()[i] / divisor).view(layer.weight.shape)
-            layer.bias.grad = gradient.bias[i] / divisor
+            gradient.divide(self.counts[:, column].clamp(min=1))
+        for i, linear in linears.items():
+            for layer, gradient in (
+                (linear.objectness, self.objectness),
+                (linear.anchor_deltas, self.anchor_deltas),
+                (linear.classes, self.classes),
+                (linear.region_deltas, self.region_deltas),
+            ):
+                assert isinstance(layer, nn.Conv2d | nn.Linear) and layer.bias is not None
+                layer.weight.grad = gradient.by_head()[i].view(layer.weight.shape)
+                layer.bias.grad = gradient.bias[i]
 
 
 class DetectionSweep(Heads):
@@ -328,22 +393,19 @@ class DetectionSweep(Heads):
             drawn = self._draw_anchors(anchors, proposal_map, truth, b)
             of_heads = {i: drawn[self.heads[alive[i]].seed] for i in sorted(going)}
             training.train_anchors(scores, deltas, of_heads, pixels)
-            regions: dict[int, tuple[RegionSamples, Tensor]] = {}
-            for i in sorted(going):
-                proposals = self._parts.propose(
-                    scores[i], deltas[i], anchors, truth.frame, train=True
-                )
-                entropy = self._entropy(self.heads[alive[i]].seed, _REGIONS, b)
-                samples = self._parts.sample_regions(proposals, truth, *entropy)
-                regions[i] = samples, self._region_weights(samples.boxes, region_map)
+            regions = self._draw_regions(
+                {i: alive[i] for i in of_heads}, scores, deltas, anchors, truth, region_map, b
+            )
             training.train_regions(regions, region_pixels)
         of_alive = training.mean_losses()
+        finite = {}
         for i, k in enumerate(alive):
             losses[k] = of_alive[i] if i in going else float("nan")
             if torch.isfinite(losses[k]):
-                training.leave(i, self._linear(k))
+                finite[i] = self._linear(k)
             else:
                 self.diverged_at[k] = self.iteration
+        training.leave(finite)
         self.iteration += 1
         return losses
 
@@ -375,32 +437,39 @@ class DetectionSweep(Heads):
             class_map, delta_map = classes.project(pixels), region_deltas.project(pixels)
             broken = _not_finite(*(one.transpose(0, 1) for one in (class_map, delta_map)))
             self._mark(broken | _not_finite(scores, deltas))
-            for k in range(len(self.heads)):
-                if self.diverged_at[k] >= 0:
-                    found[k].append(_nothing(anchors))
-                    continue
-                boxes = self._parts.propose(scores[k], deltas[k], anchors, frame, train=False)
-                weights = self._region_weights(boxes, region_map)
-                logits = torch.addmm(classes.bias[k], weights, class_map[:, k])
-                outputs = torch.addmm(region_deltas.bias[k], weights, delta_map[:, k])
+            alive = self._alive()
+            for k in set(range(len(self.heads))) - set(alive):
+                found[k].append(_nothing(anchors))
+            if not alive:
+                continue
+            proposals = self._parts.propose_all(
+                scores[alive], deltas[alive], anchors, frame, train=False
+            )
+            weights = self._region_weights(proposals, region_map)
+            for k, boxes, (rows, columns) in zip(alive, proposals, weights, strict=True):
+                matrix = roi_average_matrix(rows, columns)
+                logits = torch.addmm(classes.bias[k], matrix, class_map[:, k])
+                outputs = torch.addmm(region_deltas.bias[k], matrix, delta_map[:, k])
                 found[k].append(self._detect(boxes, logits, outputs, frame))
         return found
 
     def _detect(self, boxes: Tensor, logits: Tensor, deltas: Tensor, frame: Frame) -> Detected:
         """From regions (n, 4), their class logits (n, C + 1) and deltas (n, 4 * C)."""
-        if not len(boxes):
+        scores = logits.softmax(dim=1)[:, :-1]
+        regions, labels = (scores > self.options.score_threshold).nonzero(as_tuple=True)
+        if not len(regions):
             return _nothing(boxes)
-        decoded = REGION_CODER.decode(boxes, deltas, max_shape=frame.size)
+        of_classes = deltas.view(len(boxes), self.num_classes, 4)[regions, labels]
+        decoded = REGION_CODER.decode(boxes[regions], of_classes, max_shape=frame.size)
         scale = boxes.new_tensor(frame.scale).repeat(2)
-        original = (decoded.view(len(boxes), -1, 4) / scale).flatten(1)
-        best, labels = multiclass_nms(
-            original,
-            logits.softmax(dim=1),
-            self.options.score_threshold,
+        best, kept = batched_nms(
+            decoded / scale,
+            scores[regions, labels],
+            labels,
             {"type": "nms", "iou_threshold": self.options.nms_iou},
-            self.options.max_detections,
         )
-        return Detected(best[:, :4], best[:, 4], labels)
+        best, kept = best[: self.options.max_detections], kept[: self.options.max_detections]
+        return Detected(best[:, :4], best[:, 4], labels[kept])
 
     def _draw_anchors(
         self, anchors: Tensor, proposal_map: Tensor, truth: Truth, b: int
@@ -411,19 +480,46 @@ class DetectionSweep(Heads):
         seeds = sorted({head.seed for head in self.heads})
         return {seed: targets.sample(*self._entropy(seed, _ANCHORS, b)) for seed in seeds}
 
+    def _draw_regions(
+        self,
+        heads: Mapping[int, int],
+        scores: Tensor,
+        deltas: Tensor,
+        anchors: Tensor,
+        truth: Truth,
+        region_map: Tensor,
+        b: int,
+    ) -> dict[int, _Regions]:
+        """Regions to train on, by the row of a head in scores and deltas; `heads` says whose."""
+        if not heads:
+            return {}
+        rows = list(heads)
+        proposals = self._parts.propose_all(
+            scores[rows], deltas[rows], anchors, truth.frame, train=True
+        )
+        entropies = [self._entropy(self.heads[k].seed, _REGIONS, b) for k in heads.values()]
+        samples = self._parts.sample_all_regions(proposals, truth, entropies)
+        weights = self._region_weights([one.boxes for one in samples], region_map)
+        return {
+            i: _Regions(own, *sides) for i, own, sides in zip(rows, samples, weights, strict=True)
+        }
+
     def _entropy(self, head_seed: int, what: int, b: int) -> tuple[int, ...]:
         return (self.run_seed, head_seed, SAMPLING, int(self.iteration), what, b)
 
-    def _region_weights(self, boxes: Tensor, region_map: Tensor) -> Tensor:
-        """(n, h2 * w2) weights of the map's pixels in the vector of each box."""
+    def _region_weights(
+        self, boxes: Sequence[Tensor], region_map: Tensor
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Weights (n, h2), (n, w2) of the map's rows and columns for the n boxes of each head."""
         rows, columns = roi_average_weights(
-            boxes,
+            torch.cat(list(boxes)),
             (region_map.shape[-2], region_map.shape[-1]),
             stride=self.options.region_stride,
             output_size=self.options.roi_size,
             sampling_ratio=self.options.sampling_ratio,
         )
-        return roi_average_matrix(rows, columns)
+        counts = [len(one) for one in boxes]
+        return list(zip(torch.split(rows, counts), torch.split(columns, counts), strict=True))
 
     def _checked(self, maps: Sequence[Tensor], pictures: int) -> tuple[Tensor, Tensor]:
         """The two maps in the arithmetic's dtype."""
@@ -464,29 +560,30 @@ def _nothing(like: Tensor) -> Detected:
     return Detected(like.new_zeros(0, 4), empty, empty.long())
 
 
-def _anchor_loss(scores: Tensor, deltas: Tensor, targets: Tensor) -> Tensor:
-    """Sum over sampled anchors, of which the first are the positives."""
-    wanted = torch.zeros_like(scores)
-    wanted[: len(targets)] = 1
-    objectness = F.binary_cross_entropy_with_logits(scores, wanted, reduction="sum")
-    return objectness + F.l1_loss(deltas, targets, reduction="sum")
+def _anchor_losses(
+    scores: Tensor, deltas: Tensor, wanted: Tensor, targets: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Of every sampled anchor (n,), and of the deltas (p, 4) of the positives (p,)."""
+    objectness = F.binary_cross_entropy_with_logits(scores, wanted, reduction="none")
+    return objectness, F.l1_loss(deltas, targets, reduction="none").sum(dim=1)
 
 
-def _region_loss(logits: Tensor, outputs: Tensor, samples: RegionSamples) -> Tensor:
-    """Sum over sampled regions; the positives' outputs (p, 4 * C) count at their class."""
-    count = len(samples.deltas)
-    rows = torch.arange(count, device=outputs.device)
-    deltas = outputs.view(count, outputs.shape[1] // 4, 4)[rows, samples.labels[:count]]
-    classes = F.cross_entropy(logits, samples.labels, reduction="sum")
-    return classes + F.l1_loss(deltas, samples.deltas, reduction="sum")
+def _region_losses(
+    logits: Tensor, outputs: Tensor, labels: Tensor, positives: Tensor, targets: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Of every sampled region (n,), and of the positives' outputs (p, 4 * C) at their class."""
+    rows = torch.arange(len(positives), device=outputs.device)
+    deltas = outputs.view(len(outputs), outputs.shape[1] // 4, 4)[rows, positives]
+    classes = F.cross_entropy(logits, labels, reduction="none")
+    return classes, F.l1_loss(deltas, targets, reduction="none").sum(dim=1)
 
 
 def _differentiate(
-    loss_of: Callable[[Tensor, Tensor], Tensor], *outputs: Tensor
-) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """A loss and its gradients by outputs of the layers."""
+    losses_of: Callable[..., tuple[Tensor, Tensor]], first: Tensor, second: Tensor, *rest: Tensor
+) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, ...]]:
+    """Samples' losses, and the gradients of their sum by two outputs of the layers."""
     with torch.enable_grad():
-        leaves = [one.detach().requires_grad_() for one in outputs]
-        loss = loss_of(*leaves)
-        gradients = torch.autograd.grad(loss, leaves)
-    return loss.detach(), gradients
+        leaves = [one.detach().requires_grad_() for one in (first, second)]
+        samples, positives = losses_of(*leaves, *rest)
+        gradients = torch.autograd.grad(samples.sum() + positives.sum(), leaves)
+    return (samples.detach(), positives.detach()), gradients

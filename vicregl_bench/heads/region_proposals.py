@@ -5,16 +5,22 @@ Faster R-CNN C4 (its `faster-rcnn_r50-caffe-c4`, and detectron2's defaults, whic
 Importing this imports mmdet and `mmcv.ops`: where mmcv has no compiled extension, what stands in
 for it must be installed before.
 
+What boxes go through one by one, such as decoding and the overlaps with objects, is done for the
+boxes of several heads in one call, which gives the same: a thousand boxes make operators so short
+that starting them, and two threads' waiting for each other, costs more than their arithmetic.
+Suppression is quadratic in the boxes, so each head has its own.
+
 Deviation from detectron2: anchors whose place lies in a picture's padding are not trained on
 (mmdetection's habit).
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from mmdet.models.task_modules.assigners import BboxOverlaps2D, MaxIoUAssigner
+from mmdet.models.task_modules.assigners import AssignResult, BboxOverlaps2D, MaxIoUAssigner
 from mmdet.models.task_modules.coders import DeltaXYWHBBoxCoder
 from mmdet.models.task_modules.prior_generators import AnchorGenerator
 from mmdet.models.task_modules.samplers import RandomSampler
@@ -112,7 +118,7 @@ class Truth:
         frame: where the picture lies.
         boxes: (n, 4) x1, y1, x2, y2.
         labels: (n,) in [0, C).
-        ignored: (m, 4) objects that do not count (VOC's difficult, COCO's crowds).
+        ignored: (m, 4) objects that do not count (COCO's crowds).
 
     Raises:
         ValueError: a box without extent, or as many labels as there are not boxes.
@@ -228,16 +234,23 @@ class ProposalParts:
         assigned = self._anchor_assigner.assign(priors, objects, ignored)
         return AnchorTargets(self._anchor_sampler, places, priors, objects, assigned)
 
-    @torch.no_grad()
     def propose(
         self, scores: Tensor, deltas: Tensor, anchors: Tensor, frame: Frame, *, train: bool
     ) -> Tensor:
-        """Proposals (n, 4) of one head for a picture, by falling score, inside the picture.
+        """Proposals (n, 4) of one head, from scores (N,) and deltas (N, 4): `propose_all`."""
+        (proposals,) = self.propose_all(scores[None], deltas[None], anchors, frame, train=train)
+        return proposals
+
+    @torch.no_grad()
+    def propose_all(
+        self, scores: Tensor, deltas: Tensor, anchors: Tensor, frame: Frame, *, train: bool
+    ) -> list[Tensor]:
+        """Proposals (n, 4) of several heads for a picture, by falling score, inside the picture.
 
         Args:
-            scores: (N,) logits of objectness. (mmdetection ranks by their sigmoid, which is the
+            scores: (K, N) logits of objectness. (mmdetection ranks by their sigmoid, which is the
                 same but for large ones, that it rounds to equal.)
-            deltas: (N, 4).
+            deltas: (K, N, 4).
             anchors: (N, 4).
             frame: of the picture.
             train: which numbers before and after NMS hold.
@@ -245,25 +258,54 @@ class ProposalParts:
         options = self.options
         before = options.train_pre_nms if train else options.test_pre_nms
         after = options.train_post_nms if train else options.test_post_nms
-        ranked, order = scores.sort(descending=True, stable=True)
-        ranked, order = ranked[:before], order[:before]
-        boxes = ANCHOR_CODER.decode(anchors[order], deltas[order], max_shape=frame.size)
-        real = (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
-        boxes, ranked = boxes[real], ranked[real]
-        kept: Tensor = boxes[first_kept(boxes, ranked, PROPOSAL_NMS_IOU, after)]
-        return kept
+        ranked, order = scores.sort(dim=1, descending=True, stable=True)
+        ranked, order = ranked[:, :before], order[:, :before]
+        highest = deltas.gather(1, order[:, :, None].expand(-1, -1, 4))
+        boxes = ANCHOR_CODER.decode(
+            anchors[order].flatten(0, 1), highest.flatten(0, 1), max_shape=frame.size
+        ).view_as(highest)
+        real = (boxes[..., 2:] > boxes[..., :2]).all(dim=2)
+        proposals = []
+        for own, score, extended in zip(boxes, ranked, real, strict=True):
+            own, score = own[extended], score[extended]
+            proposals.append(own[first_kept(own, score, PROPOSAL_NMS_IOU, after)])
+        return proposals
 
     def sample_regions(self, proposals: Tensor, truth: Truth, *entropy: int) -> RegionSamples:
-        """Regions to train on, of one head's proposals (n, 4) and the objects themselves."""
+        """Regions of one head, of its proposals (n, 4): `sample_all_regions`."""
+        (samples,) = self.sample_all_regions([proposals], truth, [entropy])
+        return samples
+
+    def sample_all_regions(
+        self, proposals: Sequence[Tensor], truth: Truth, entropies: Sequence[tuple[int, ...]]
+    ) -> list[RegionSamples]:
+        """Regions of a picture to train on, of each head's proposals and the objects themselves.
+
+        Args:
+            proposals: (n, 4) of each head.
+            truth: the objects.
+            entropies: of each head's draw, which follows from it and the head's proposals alone.
+        """
         objects, ignored = _instances(truth)
-        priors = InstanceData(priors=proposals)
-        assigned = self._region_assigner.assign(priors, objects, ignored)
-        with seeded(_CPU, *entropy):  # mmdet draws on the CPU whatever the device
-            drawn = self._region_sampler.sample(assigned, priors, objects)
-        labels = truth.labels.new_full((len(drawn.priors),), self.num_classes)
-        labels[: len(drawn.pos_inds)] = drawn.pos_gt_labels
-        deltas = REGION_CODER.encode(drawn.pos_priors, drawn.pos_gt_bboxes)
-        return RegionSamples(drawn.priors, labels, deltas.to(proposals.dtype))
+        counts = [len(one) for one in proposals]
+        # a region's object is the nearest to it, whatever the others (no low-quality matches)
+        together = self._region_assigner.assign(
+            InstanceData(priors=torch.cat(list(proposals))), objects, ignored
+        )
+        parts = (
+            part.split(counts)
+            for part in (together.gt_inds, together.max_overlaps, together.labels)
+        )
+        samples = []
+        for own, entropy, part in zip(proposals, entropies, zip(*parts, strict=True), strict=True):
+            assigned = AssignResult(together.num_gts, *part)
+            with seeded(_CPU, *entropy):  # mmdet draws on the CPU whatever the device
+                drawn = self._region_sampler.sample(assigned, InstanceData(priors=own), objects)
+            labels = truth.labels.new_full((len(drawn.priors),), self.num_classes)
+            labels[: len(drawn.pos_inds)] = drawn.pos_gt_labels
+            deltas = REGION_CODER.encode(drawn.pos_priors, drawn.pos_gt_bboxes)
+            samples.append(RegionSamples(drawn.priors, labels, deltas.to(own.dtype)))
+        return samples
 
 
 @dataclass(frozen=True)
@@ -307,11 +349,16 @@ def first_kept(boxes: Tensor, scores: Tensor, iou_threshold: float, most: int) -
         most: how many are wanted.
     """
     length = 2 * most
-    while True:
-        kept: Tensor = ops.nms(boxes[:length], scores[:length], iou_threshold)
-        if len(kept) >= most or length >= len(boxes):
-            return kept[:most]
-        length *= 2
+    kept: Tensor = ops.nms(boxes[:length], scores[:length], iou_threshold)
+    while len(kept) < most and length < len(boxes):
+        # as many more as it takes at the share kept so far, and a tenth
+        end = length + math.ceil(1.1 * (most - len(kept)) * length / max(len(kept), 1))
+        end = min(end, len(boxes))
+        # with those kept: what was suppressed suppresses nothing
+        looked_at = torch.cat([kept, torch.arange(length, end, device=boxes.device)])
+        kept = looked_at[ops.nms(boxes[looked_at], scores[looked_at], iou_threshold)]
+        length = end
+    return kept[:most]
 
 
 def _instances(truth: Truth) -> tuple[Any, Any]:
