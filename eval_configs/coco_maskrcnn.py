@@ -8,4 +8,4 @@ protocol = dict(
     title='Mask R-CNN FPN detection and instance segmentation, COCO, 1x',
     tables=[],
     source='VICReg, table 2 and appendix B.3; mmdetection mask-rcnn_r50_fpn_1x_coco',
-    cost='paper: GPU days; ci: about 10 minutes on 2 CPU cores')
+    cost='paper: a GPU week for three rates; ci: about 10 minutes on 2 CPU cores')

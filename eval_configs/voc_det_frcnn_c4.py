@@ -1,8 +1,8 @@
 # Fine-tuned detection on Pascal VOC: Faster R-CNN C4 (VICRegL, table 9; MoCo's detection protocol).
 # All of the backbone is trained, BatchNorm too, with precise BN before the test; norms are not
-# decayed, difficult objects are trained on (both detectron2's). Weights trained
-# with LARS have other norms: under preset `moco` VICRegL's released ResNet-50 gives AP 27, not 59.5
-# (its users' reports), so rate and warm-up are the grid. Presets: `moco` is MoCo's, lr 0.02 with a
+# decayed, difficult objects are trained on (both detectron2's). Weights trained with LARS have other
+# norms: under MoCo's one point VICRegL's released ResNet-50 gives AP 27, not 59.5 (its users'
+# reports), so rate and warm-up are the grid. Presets, of ResNets: `moco` is MoCo's, lr 0.02 with a
 # warm-up of 100 iterations from 0.001; `lars` VICReg's (appendix B.3), lr 0.1 with one of 1000 from
 # 0.333 and the RPN's losses times 0.2. Ours: the points beside these two, and three trials (MoCo: the
 # mean of five). ConvNeXts and ViTs (table 9's lower half; the paper does not say how) have the last

@@ -63,7 +63,7 @@ def test_regions_are_proposals_and_the_objects_themselves() -> None:
     parts = ProposalParts(OPTIONS, 3)
     there = truth([[10, 10, 60, 60], [70, 20, 120, 90]])
     proposals = torch.tensor([[12.0, 8, 61, 63], [0, 0, 20, 20], [80, 30, 128, 96]])
-    samples = parts.sample_regions(proposals, there, 0)
+    (samples,) = parts.sample_all_regions([proposals], there, [(0,)])
     assert samples.labels.tolist() == [0, 1, 0, 1, 3]
     assert torch.equal(samples.boxes[:2], there.boxes)
     assert not samples.deltas[:2].any()  # they are where they should be
@@ -79,9 +79,9 @@ def test_what_lies_in_ignored_objects_does_not_count() -> None:
     parts = ProposalParts(OPTIONS, 3)
     proposals = torch.tensor([[80.0, 30, 120, 90], [0, 0, 20, 20]])
     there = truth([[10, 10, 60, 60]], [[75, 25, 128, 96]])
-    samples = parts.sample_regions(proposals, there, 0)
+    (samples,) = parts.sample_all_regions([proposals], there, [(0,)])
     assert samples.boxes.tolist() == [[10, 10, 60, 60], [0, 0, 20, 20]]
-    counted = parts.sample_regions(proposals, truth([[10, 10, 60, 60]]), 0)
+    (counted,) = parts.sample_all_regions([proposals], truth([[10, 10, 60, 60]]), [(0,)])
     assert len(counted.boxes) == 3
     anchors = parts.anchors(torch.zeros(6, 8))
     drawn = parts.anchor_targets(anchors, (6, 8), there).sample(0)
@@ -106,9 +106,9 @@ def test_anchors_in_the_padding_do_not_count() -> None:
 def test_a_picture_without_objects_is_all_background() -> None:
     parts = ProposalParts(OPTIONS, 3)
     nothing = truth([])
-    samples = parts.sample_regions(torch.tensor([[0.0, 0, 20, 20]]), nothing, 0)
+    (samples,) = parts.sample_all_regions([torch.tensor([[0.0, 0, 20, 20]])], nothing, [(0,)])
     assert samples.labels.tolist() == [3] and samples.deltas.shape == (0, 4)
-    empty = parts.sample_regions(torch.zeros(0, 4), nothing, 0)
+    (empty,) = parts.sample_all_regions([torch.zeros(0, 4)], nothing, [(0,)])
     assert empty.boxes.shape == (0, 4) and empty.deltas.shape == (0, 4)
     anchors = parts.anchors(torch.zeros(6, 8))
     assert parts.anchor_targets(anchors, (6, 8), nothing).sample(0).deltas.shape == (0, 4)
@@ -119,8 +119,8 @@ def test_proposals_lie_in_the_picture_and_differ_in_number() -> None:
     parts = ProposalParts(options, 3)
     anchors = parts.anchors(torch.zeros(6, 8))
     scores, deltas = torch.randn(len(anchors)), 0.1 * torch.randn(len(anchors), 4)
-    train = parts.propose(scores, deltas, anchors, Frame((90, 120)), train=True)
-    test = parts.propose(scores, deltas, anchors, Frame((90, 120)), train=False)
+    (train,) = parts.propose_all(scores[None], deltas[None], anchors, Frame((90, 120)), train=True)
+    (test,) = parts.propose_all(scores[None], deltas[None], anchors, Frame((90, 120)), train=False)
     assert len(train) == 5 < len(test)
     assert torch.equal(train, test[:5])
     assert test.min() >= 0 and test[:, 2].max() <= 120 and test[:, 3].max() <= 90

@@ -7,7 +7,14 @@ from typing import Any
 import pytest
 
 from vicregl_bench.errors import RecordError
-from vicregl_bench.records import Record, find_record, read_record, read_records, write_record
+from vicregl_bench.records import (
+    Record,
+    find_record,
+    read_record,
+    read_records,
+    store,
+    write_record,
+)
 
 
 def make_record(
@@ -105,10 +112,106 @@ def test_a_failed_write_leaves_the_old_record_and_no_litter(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(RecordError, match="No space left"):
-        write_record(tmp_path, make_record(status="diverged"))
+    for name in ("a.pth", "renamed.pth"):
+        with pytest.raises(RecordError, match="No space left"):
+            write_record(tmp_path, make_record(name=name, status="diverged"))
     assert read_record(path).status == "complete"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("name", "stem"),
+    [
+        ("moco.pth", "moco"),
+        ("moco.pth.tar", "moco"),
+        ("moco.tar", "moco"),
+        ("random:resnet18", "random-resnet18"),
+        ("a [1].pth", "a__1_"),
+    ],
+)
+def test_a_records_file_is_named_for_the_checkpoint_without_its_ending(
+    name: str, stem: str
+) -> None:
+    assert make_record(name=name).file_name == f"voc_linear-v1-ci-{stem}-kkkkkkkkkkkk.json"
+
+
+def leave(folder: Path, name: str, **changes: Any) -> Path:
+    """Write a record and its side files, as its run leaves them; others of its key stay."""
+    record = make_record(name=name, **changes)
+    stem = record.file_name.removesuffix(".json")
+    files = {"pictures_file": f"{stem}.pictures.npz", "predictions_file": f"{stem}.predictions.npz"}
+    for file in files.values():
+        (folder / file).touch()
+    path = folder / record.file_name
+    path.write_text(record.model_copy(update=files).model_dump_json())
+    return path
+
+
+def test_of_one_key_the_finished_and_then_the_newest_record_is_found(tmp_path: Path) -> None:
+    paths = {
+        name: leave(tmp_path, name, status=status, created=f"2026-01-0{day}T00:00:00+00:00")
+        for name, status, day in [
+            ("a", "interrupted", 1),
+            ("b", "diverged", 2),
+            ("c", "complete", 4),
+            ("d", "complete", 3),
+            ("e", "interrupted", 5),
+        ]
+    }
+    order = "cdbea"
+    for name in order:
+        found = find_record(tmp_path, "k" * 64)
+        assert found is not None and found[0] == paths[name]
+        paths[name].unlink()
+    assert find_record(tmp_path, "k" * 64) is None
+
+
+def test_a_record_replaces_those_of_its_key_under_other_names(tmp_path: Path) -> None:
+    """The checkpoint's file was renamed between an interrupted run and the one that completed."""
+    leave(tmp_path, "a.pth", status="interrupted")
+    leave(tmp_path, "b.pth")
+    other = leave(tmp_path, "a.pth", key="k" * 63 + "j")  # the first twelve letters are the same
+    assert other.name == make_record(name="a.pth").file_name
+    other = other.rename(tmp_path / f"other-{'k' * 12}.json")
+    foreign = tmp_path / "a.predictions.npz"
+    foreign.touch()
+    borrowed = leave(tmp_path, "c.pth")
+    tree = json.loads(borrowed.read_text())
+    borrowed.write_text(json.dumps(tree | {"predictions_file": foreign.name}))
+    leave(tmp_path, "a.pth", status="interrupted")
+    path = leave(tmp_path, "d.pth")
+    record = read_record(path)
+    assert write_record(tmp_path, record) == path
+    assert find_record(tmp_path, record.key) == (path, record)
+    left = {one.name for one in tmp_path.iterdir()}
+    unnamed = borrowed.with_suffix(".predictions.npz").name  # no record says whose it is
+    mine = {path.name, str(record.pictures_file), str(record.predictions_file)}
+    assert left == mine | {other.name, foreign.name, unnamed}
+    assert write_record(tmp_path, record) == path  # the same again keeps its own
+    assert {one.name for one in tmp_path.iterdir()} == left
+
+
+def test_an_interrupted_record_removes_no_finished_one(tmp_path: Path) -> None:
+    finished = leave(tmp_path, "a.pth")
+    older = leave(tmp_path, "b.pth", status="interrupted")
+    write_record(tmp_path, make_record(name="c.pth", status="interrupted"))
+    found = find_record(tmp_path, "k" * 64)
+    assert found is not None and found[0] == finished
+    assert not older.exists()
+
+
+def test_a_record_that_another_process_removes_meanwhile_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone, path = leave(tmp_path, "a.pth", status="interrupted"), leave(tmp_path, "b.pth")
+
+    def read(one: Path) -> Record:
+        gone.unlink(missing_ok=True)
+        return read_record(one)
+
+    monkeypatch.setattr(store, "read_record", read)
+    found = find_record(tmp_path, "k" * 64)
+    assert found is not None and found[0] == path
 
 
 def test_unknown_fields_and_versions_are_refused(tmp_path: Path) -> None:

@@ -31,9 +31,13 @@ def on_step(name, done):
     if name == stage and done == int(step):
         os.kill(os.getpid(), signal.SIGKILL)
 
+class Told(Silent):
+    def warn(self, text):
+        print(text, flush=True)
+
 torch.set_num_threads(int(threads))
 run = importlib.import_module(module).run
-run(Path(root), Path(out), task, reporter=Silent(on_step), **json.loads(changes))
+run(Path(root), Path(out), task, reporter=Told(on_step), **json.loads(changes))
 """
 
 
@@ -64,7 +68,9 @@ def watch_flags(monkeypatch: pytest.MonkeyPatch) -> list[engine.StopFlag]:
 def command(
     module: str, root: Path, out: Path, task: str, stage: str = "", step: int = 0, **changes: Any
 ) -> list[str]:
-    """Words of a process that calls the `run` of a test module and prints `stage|step` lines.
+    """Words of a process that calls the `run` of a test module.
+
+    It prints `stage|step` lines, and warnings as they are.
 
     Args:
         module: name of the test module.

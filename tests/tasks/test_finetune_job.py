@@ -1,5 +1,6 @@
 """Fine-tuned tasks as lists of runs: one record, resuming one by one, several processes."""
 
+import contextlib
 import dataclasses
 import functools
 import gc
@@ -29,12 +30,15 @@ from tests.tasks.stopping import (
 )
 from vicregl_bench.backbones.source import read_backbone
 from vicregl_bench.errors import BenchError, RunInterruptedError
-from vicregl_bench.records import Cost, Record, read_record
+from vicregl_bench.records import Cost, Record, find_record, read_record, write_record
 from vicregl_bench.records.predictions import load_predictions
+from vicregl_bench.tasks import finetune_job
+from vicregl_bench.tasks.finetune_job import FinetuneJob
 from vicregl_bench.tasks.plan import make_plan
 from vicregl_bench.tasks.protocol import load_task
 from vicregl_bench.tasks.request import RunRequest
 from vicregl_bench.tasks.run import RunOutcome, run_task
+from vicregl_bench.tasks.run_result import RunResult, load_result
 from vicregl_bench.tasks.segmentation import domain
 from vicregl_bench.tasks.segmentation.trained_segmentor import TrainedSegmentor, build_trained
 from vicregl_bench.tasks.state import read_spent
@@ -234,12 +238,10 @@ def test_a_state_that_was_damaged_or_moved(
             out = out.rename(tmp_path / "elsewhere")
     steps = Steps()
     resumed = run(tiny_voc, out, overrides=one, reporter=steps)
-    if damage == "moved":
-        assert steps.trained[0] == (stage, 6) and steps.warned("begins again") == 0
-        assert not (tmp_path / "out").exists()
-    else:
-        assert steps.trained[0] == (stage, 1)
-        assert steps.warned("begins again") == 1
+    assert steps.trained[0] == (stage, 1 if damage == "torn" else 6)
+    assert steps.warned("begins again") == (damage == "torn")
+    assert steps.warned("goes on from iter_5.pth") == (damage == "empty note")
+    assert (tmp_path / "out").exists() == (damage != "moved")
     assert steps.trained[-1] == (stage, 12)
     assert resumed.record.results[0] == whole().record.results[0]
 
@@ -454,6 +456,74 @@ def test_force_repeats_it_and_gives_way_to_another_process(
     assert scores(again) == scores(whole())
 
 
+@pytest.mark.parametrize("at_work", [False, True])
+def test_force_of_several_processes_begins_again_once(
+    at_work: bool, whole: Whole, tiny_voc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second asks before the first has begun again, and gets the locks after it."""
+    monkeypatch.setattr(finetune_job, "_POLL_S", 0.01)
+    leave_record(whole().path, tmp_path)
+    plan = make_plan(request(tiny_voc, tmp_path, force=True))
+    found = find_record(tmp_path, plan.key)
+    assert found is not None
+    first, second = (FinetuneJob(plan, Silent(), found[1]) for _ in range(2))
+    assert first.begins_again() and second.begins_again()
+    first._begin_again()
+    done = first.folders[0] / "result.npz"
+    done.touch()
+    lock = FileLock(first.folders[1] / "lock")
+    with lock if at_work else contextlib.nullcontext():
+        second._begin_again()
+    assert done.exists()
+
+
+def test_force_leaves_what_another_process_has_completed(
+    whole: Whole, tiny_voc: Path, tmp_path: Path
+) -> None:
+    leave_record(whole().path, tmp_path)
+    plan = make_plan(request(tiny_voc, tmp_path, force=True))
+    found = find_record(tmp_path, plan.key)
+    assert found is not None
+    job = FinetuneJob(plan, Silent(), found[1])
+    newer = found[1].model_copy(update={"created": "3999-01-01T00:00:00+00:00"})
+    write_record(tmp_path, newer)
+    done = job.folders[0] / "result.npz"
+    done.parent.mkdir(parents=True)
+    done.touch()
+    job._begin_again()
+    assert done.exists() and not list(tmp_path.glob("work/*/repeats"))
+
+
+def test_a_finished_runs_result_is_read_once(
+    tiny_voc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+
+    def watched(path: Path, *args: Any) -> RunResult:
+        result = load_result(path, *args)
+        read.append(path.parent.name)
+        return result
+
+    monkeypatch.setattr(finetune_job, "load_result", watched)
+    rates = {"sweep.lrs": [0.5, 0.2, 0.1], "schedule.iters": 1}
+    assert len(run(tiny_voc, tmp_path, overrides=rates).record.results) == 3
+    assert read == ["lr0.5-seed0", "lr0.2-seed0", "lr0.1-seed0"]
+
+
+def test_a_second_ctrl_c_counts_what_checkpoints_have(
+    whole: Whole, tiny_voc: Path, tmp_path: Path
+) -> None:
+    def end(name: str, done: int) -> None:
+        if (name, done) == (SECOND, 11):
+            raise KeyboardInterrupt
+
+    with pytest.raises(RunInterruptedError, match="after 22 of 24"):
+        run(tiny_voc, tmp_path, reporter=Silent(end))
+    steps = Steps()
+    assert scores(run(tiny_voc, tmp_path, reporter=steps)) == scores(whole())
+    assert steps.trained == [(SECOND, 11), (SECOND, 12)]
+
+
 def test_processes_share_the_runs_and_wait_for_each_other(
     whole: Whole, tiny_voc: Path, tmp_path: Path
 ) -> None:
@@ -473,10 +543,11 @@ def test_processes_share_the_runs_and_wait_for_each_other(
         assert other.stdout is not None
         for line in other.stdout:
             told.append(line.strip())
-            if line.startswith("waiting"):
+            if "waiting" in line:
                 break
         assert [line for line in told if "training" in line] == [f"{SECOND}|{k}" for k in STEPS]
-        assert "waiting for other processes" in told[-1] and other.poll() is None
+        assert told[-1] == "waiting for other processes to end their runs: lr0.5-seed0"
+        assert other.poll() is None
         assert not list(tmp_path.glob("*.json"))
         taken.release()
         rest, _ = other.communicate(timeout=300)
@@ -484,6 +555,7 @@ def test_processes_share_the_runs_and_wait_for_each_other(
     assert other.returncode == 0
     trained = [line for line in rest.splitlines() if "training" in line]
     assert trained == [f"{FIRST}|{k}" for k in STEPS]
+    assert "waiting" not in rest
     (path,) = tmp_path.glob("*.json")
     record = read_record(path)
     assert record.status == "complete"

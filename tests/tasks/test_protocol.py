@@ -56,9 +56,10 @@ def _is_for(name: str, family: str) -> bool:
     return only is None or family in only
 
 
-PRESETS: dict[str, dict[str, str]] = {  # end of a golden file's name -> preset
-    "voc_det_frcnn_c4": {"": "moco", "-lars": "lars"},
-}
+def _presets(name: str, kind: str) -> dict[str, str | None]:
+    """End of a golden file's name -> preset; ResNets have several."""
+    several = name == "voc_det_frcnn_c4" and not kind
+    return {"": "moco", "-lars": "lars"} if several else {"": None}
 
 
 @pytest.mark.parametrize(
@@ -68,7 +69,7 @@ PRESETS: dict[str, dict[str, str]] = {  # end of a golden file's name -> preset
         for name in task_names()
         for kind in KINDS
         if _is_for(name, KINDS[kind][0])
-        for preset in PRESETS.get(name, {"": None})
+        for preset in _presets(name, kind)
     ],
 )
 @pytest.mark.parametrize("profile", ["paper", "ci"])
@@ -77,7 +78,7 @@ def test_no_number_changes_without_a_new_version(
 ) -> None:
     """The golden file holds every setting; a change of one needs a new version and a new file."""
     family, arch = KINDS[kind]
-    chosen = PRESETS.get(name, {}).get(preset)
+    chosen = _presets(name, kind)[preset]
     task = load_task(name, profile, family=family, arch=arch, preset=chosen)
     file = GOLDEN / f"{name}-v{task.info.version}-{profile}{kind}{preset}.json"
     assert task.settings.dump() == json.loads(file.read_text())
@@ -90,7 +91,7 @@ def test_every_golden_file_is_of_a_protocol() -> None:
         for profile in ("paper", "ci")
         for kind in KINDS
         if _is_for(name, KINDS[kind][0])
-        for preset in PRESETS.get(name, {"": None})
+        for preset in _presets(name, kind)
     }
     assert {path.name for path in GOLDEN.glob("*.json")} == expected
 
@@ -348,10 +349,26 @@ def test_which_preset(
 
 
 def test_presets_there_are_not() -> None:
-    with pytest.raises(ConfigError, match="no preset 'adam'; it has moco, lars"):
+    with pytest.raises(
+        ConfigError, match="no preset 'adam' of resnet backbones; it has moco, lars"
+    ):
         load_task("voc_det_frcnn_c4", preset="adam")
-    with pytest.raises(ConfigError, match="voc_det_linear has no preset 'lars'; it has none"):
+    with pytest.raises(ConfigError, match="voc_det_linear has no preset 'lars' of resnet"):
         load_task("voc_det_linear", preset="lars")
+    with pytest.raises(ConfigError, match="no preset 'lars' of convnext backbones; it has none"):
+        load_task("voc_det_frcnn_c4", family="convnext", preset="lars")
+    assert load_task("voc_det_frcnn_c4", family="vit", suggested="lars").preset is None
+
+
+def test_a_warm_up_of_one_iteration_is_none() -> None:
+    with pytest.raises(ConfigError, match=r"warmup\.iters = 1 is impossible"):
+        load_task("voc_linear", family="vit", overrides={"schedule.warmup.iters": 1})
+
+
+def test_a_frozen_task_has_one_warm_up() -> None:
+    grid = {"sweep.warmups": [{"iters": 2, "start_factor": 0.1}]}
+    with pytest.raises(ConfigError, match=r"sweep\.warmups"):
+        load_task("voc_det_linear", overrides=grid)
 
 
 @pytest.mark.parametrize("family", ["convnext", "vit"])

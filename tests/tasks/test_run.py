@@ -1,21 +1,29 @@
 """Whole runs on made-up pictures: the record, resuming, divergence, selection."""
 
 import dataclasses
+import errno
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from filelock import FileLock, Timeout
 from PIL import Image
 
 from tests.reporter import Silent
 from tests.tasks.stopping import kill_at, leave_record, stop_after, watch_flags
 from vicregl_bench.backbones.source import read_backbone
-from vicregl_bench.errors import DataError, RunInterruptedError
+from vicregl_bench.engine.stop import StopFlag
+from vicregl_bench.errors import BenchError, DataError, RecordError, RunInterruptedError
 from vicregl_bench.records import Record, read_record
 from vicregl_bench.records.predictions import load_predictions
+from vicregl_bench.tasks import run as run_module
+from vicregl_bench.tasks.frozen_job import FrozenJob
+from vicregl_bench.tasks.plan import make_plan
 from vicregl_bench.tasks.protocol import load_task
 from vicregl_bench.tasks.request import RunRequest
 from vicregl_bench.tasks.run import RunOutcome, run_task
@@ -136,8 +144,6 @@ def test_the_same_again_is_skipped_and_force_repeats_it(tiny_voc: Path, tmp_path
 def test_whatever_changes_the_result_changes_the_key(
     change: dict[str, Any], tiny_voc: Path, tmp_path: Path
 ) -> None:
-    from vicregl_bench.tasks.plan import make_plan
-
     one, other = request(tiny_voc, tmp_path), request(tiny_voc, tmp_path, **change)
     assert make_plan(one).key != make_plan(other).key
 
@@ -219,11 +225,7 @@ def test_damaged_data_stops_before_training(tiny_voc: Path, tmp_path: Path) -> N
 def test_a_full_disk_is_one_clear_error(
     tiny_voc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import errno
-
     from mmengine.fileio.backends import LocalBackend
-
-    from vicregl_bench.errors import RecordError
 
     def full(*args: Any, **kwargs: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -233,6 +235,138 @@ def test_a_full_disk_is_one_clear_error(
         with pytest.raises(RecordError, match="No space left on device"):
             run(tiny_voc, tmp_path)
     assert run(tiny_voc, tmp_path).record.status == "complete"  # nothing stands in the way
+
+
+def ends_with(patch: pytest.MonkeyPatch, error: Exception, stopped: bool = False) -> None:
+    """Every frozen task's computing ends with an error, after Ctrl-C or without it."""
+
+    def measure(self: FrozenJob, stop: StopFlag) -> None:
+        stop.requested = stopped
+        raise error
+
+    patch.setattr(FrozenJob, "measure", measure)
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EPERM, errno.ENOTDIR])
+@pytest.mark.parametrize("folder", ["elsewhere", "out", "."])
+def test_what_cannot_be_read_is_told_from_what_cannot_be_written(
+    folder: str, code: int, tiny_voc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever the records are: apart from the data, in a folder above it, in the same one."""
+    monkeypatch.chdir(tmp_path)
+    root = tmp_path / "out" / "voc"
+    shutil.copytree(tiny_voc, root)
+    picture = next(root.rglob("*.jpg"))
+    asked = request(root, Path(folder), arch=TINY)
+    ends_with(monkeypatch, OSError(code, os.strerror(code), str(picture)))
+    with pytest.raises(DataError, match=picture.name):
+        run_task(asked, Silent())
+    for written in (Path(folder, "a.json"), Path(folder, "work", "a", "iter_5.pth")):
+        ends_with(monkeypatch, OSError(code, os.strerror(code), str(written)))
+        with pytest.raises(RecordError, match="cannot write under"):
+            run_task(asked, Silent())
+
+
+def test_a_folder_that_cannot_be_made_is_one_clear_error(tiny_voc: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(RecordError, match="cannot write under"):
+        run(tiny_voc, tmp_path / "file" / "out", arch=TINY)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        MemoryError(),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate "
+            "memory: you tried to allocate 4000000000000 bytes. Error code 12 (Cannot allocate "
+            "memory)"
+        ),
+    ],
+)
+def test_memory_that_ran_out_gives_one_advice(
+    error: Exception, tiny_voc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends_with(monkeypatch, error)
+    with pytest.raises(BenchError, match=r"^out of memory on cpu: fewer --seeds or --lrs at once"):
+        run(tiny_voc, tmp_path, arch=TINY)
+
+
+def test_torch_says_that_memory_of_the_cpu_ran_out_as_we_expect() -> None:
+    with pytest.raises(RuntimeError, match="DefaultCPUAllocator: "):
+        torch.empty(2**60, dtype=torch.uint8)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"),
+        FileNotFoundError(errno.ENOENT, "No such file or directory", "/tmp/pymp-x/listener"),
+        RuntimeError("DataLoader worker (pid 7) exited unexpectedly"),
+        EOFError(),
+        Timeout("lock"),
+    ],
+)
+def test_data_loading_processes_that_die_of_a_stop_are_an_interruption(
+    error: Exception, tiny_voc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends_with(monkeypatch, error, stopped=True)
+    with pytest.raises(RunInterruptedError, match=r"^interrupted"):
+        run(tiny_voc, tmp_path, arch=TINY)
+
+
+def test_a_state_that_could_not_be_saved_is_told_after_a_stop_too(
+    tiny_voc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends_with(monkeypatch, OSError(errno.ENOSPC, "No space left on device"), stopped=True)
+    with pytest.raises(RecordError, match="No space left on device"):
+        run(tiny_voc, tmp_path, arch=TINY)
+
+
+def test_an_interruption_does_not_wait_for_another_process(
+    tiny_voc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_module, "_LOCK_S", 0.01)
+    asked = request(tiny_voc, tmp_path, arch=TINY)
+    work = make_plan(asked).work
+    work.mkdir(parents=True)
+    ends_with(monkeypatch, ConnectionResetError(errno.ECONNRESET, "reset"), stopped=True)
+    with FileLock(work / "lock"), pytest.raises(RunInterruptedError, match="another process"):
+        run_task(asked, Silent())
+    assert not list(tmp_path.glob("*.json"))
+
+
+def test_a_second_ctrl_c_counts_what_checkpoints_have(tiny_voc: Path, tmp_path: Path) -> None:
+    def end(name: str, done: int) -> None:
+        if (name, done) == ("training", 11):
+            raise KeyboardInterrupt
+
+    with pytest.raises(RunInterruptedError, match="after 10 of 12"):
+        run(tiny_voc, tmp_path, arch=TINY, reporter=Silent(end))
+    kept = read_record(next(tmp_path.glob("*.json")))
+    assert (kept.progress.iterations, kept.progress.of) == (10, 12)
+    steps: list[int] = []
+    reporter = Silent(lambda name, at: steps.append(at) if name == "training" else None)
+    assert run(tiny_voc, tmp_path, arch=TINY, reporter=reporter).record.progress.iterations == 12
+    assert steps == [11, 12]
+
+
+def test_a_renamed_checkpoint_leaves_one_record(
+    tiny_voc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Interrupted as a.pth, completed as b.pth, repeated as c.pth."""
+    source = read_backbone(f"random:{TINY}")
+    a, b, c = (dataclasses.replace(source, name=f"{name}.pth") for name in "abc")
+    with monkeypatch.context() as patch, pytest.raises(RunInterruptedError):
+        run(tiny_voc, tmp_path, source=a, reporter=stop_after(patch, "training", 11))
+    outcome = run(tiny_voc, tmp_path, source=b)
+    for again in (a, b):
+        assert run(tiny_voc, tmp_path, source=again) == dataclasses.replace(outcome, skipped=True)
+    repeated = run(tiny_voc, tmp_path, source=c, force=True)
+    assert run(tiny_voc, tmp_path, source=b).path == repeated.path
+    assert {path.name.split(".", 1)[0] for path in tmp_path.glob("*.*")} == {repeated.path.stem}
 
 
 def test_the_record_is_plain_json_of_a_known_shape(tiny_voc: Path, tmp_path: Path) -> None:
@@ -402,7 +536,6 @@ def test_foreign_files_never_reach_mmengines_loader(
     tiny_voc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It falls back to full unpickling; only what a run itself wrote may go there."""
-    import torch
     from mmengine.runner import checkpoint
 
     seen: list[str] = []

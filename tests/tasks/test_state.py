@@ -55,6 +55,41 @@ def test_the_clock_adds_up_the_parts_of_a_run(tmp_path: Path, now: list[float]) 
     assert second.spent() == read_spent(tmp_path)
 
 
+@pytest.mark.parametrize(("error", "counted"), [(None, 7), (KeyboardInterrupt, 5)])
+def test_iterations_that_no_checkpoint_has_do_not_count_after_an_error(
+    error: type[BaseException] | None, counted: int, tmp_path: Path, now: list[float]
+) -> None:
+    """A second Ctrl-C, or a data loading process that died; what they took does count."""
+    clock = Clock(tmp_path, CPU)
+    try:
+        with clock:
+            clock.begin_training()
+            for iterations in range(1, 8):
+                now[0] += 1
+                clock.step(iterations, 4)
+                if iterations == 5:
+                    clock.save()
+            if error is not None:
+                raise error
+    except KeyboardInterrupt:
+        pass
+    left = Spent(iterations=counted, wall_s=7.0, train_s=7.0, pictures=28, peak_memory_mib=700.0)
+    assert read_spent(tmp_path) == clock.spent() == left
+
+
+@pytest.mark.parametrize(("first", "counted"), [(13, 12), (11, 10), (1, 0)])
+def test_an_error_after_going_on_from_an_earlier_checkpoint(
+    first: int, counted: int, tmp_path: Path, now: list[float]
+) -> None:
+    (tmp_path / "spent.json").write_text(json.dumps(asdict(Spent(iterations=12))))
+    with pytest.raises(KeyboardInterrupt), Clock(tmp_path, CPU) as clock:
+        clock.begin_training()
+        clock.step(first, 4)
+        clock.step(first + 1, 4)
+        raise KeyboardInterrupt
+    assert read_spent(tmp_path).iterations == counted
+
+
 def test_a_larger_peak_of_an_earlier_part_stays(tmp_path: Path, now: list[float]) -> None:
     (tmp_path / "spent.json").write_text(json.dumps(asdict(Spent(peak_memory_mib=900.0))))
     assert Clock(tmp_path, CPU).spent().peak_memory_mib == 900.0
@@ -95,14 +130,39 @@ def test_a_torn_state_is_given_up_with_one_warning(damage: str, tmp_path: Path) 
         case "gone":
             path.unlink()
         case "no note":
+            path.write_bytes(b"")
             pointer.write_text("")
         case "zeros for a note":  # what some file systems leave after a power cut
+            path.write_bytes(b"\0" * 40)
             pointer.write_bytes(b"\0" * 40)
     warnings: list[str] = []
     assert not resumes(tmp_path, warnings.append)
     assert len(warnings) == 1 and "begins again" in warnings[0]
     assert list(tmp_path.iterdir()) == []
     assert not resumes(tmp_path, warnings.append) and len(warnings) == 1
+
+
+@pytest.mark.parametrize("damage", ["torn", "gone", "no note"])
+def test_the_newest_whole_checkpoint_takes_the_place_of_a_damaged_one(
+    damage: str, tmp_path: Path
+) -> None:
+    for iteration in (9, 10, 20):
+        path = checkpoint(tmp_path, iteration)
+    match damage:
+        case "torn":
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        case "gone":
+            path.unlink()
+        case "no note":
+            path.write_bytes(b"")
+            (tmp_path / "last_checkpoint").write_bytes(b"\0" * 40)
+    (tmp_path / "spent.json").write_text(json.dumps(asdict(Spent(iterations=20, wall_s=9.0))))
+    warnings: list[str] = []
+    assert resumes(tmp_path, warnings.append)
+    assert len(warnings) == 1 and "goes on from iter_10.pth" in warnings[0]
+    assert (tmp_path / "last_checkpoint").read_text() == str(tmp_path / "iter_10.pth")
+    assert read_spent(tmp_path).wall_s == 9.0
+    assert resumes(tmp_path, warnings.append) and len(warnings) == 1
 
 
 @pytest.mark.parametrize("but_spent", [False, True])

@@ -3,6 +3,7 @@
 import copy
 import hashlib
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -78,13 +79,20 @@ class FrozenTrunk:
 
     def __call__(self, images: Tensor) -> tuple[Tensor, ...]:
         """Maps of every stage, (B, C_i, H / s_i, W / s_i), float32, made in inference mode."""
-        with torch.inference_mode():
-            self._module.eval()
-            batch = images.to(self.device, self._dtype, memory_format=torch.channels_last)
-            # fp32 means fp32: cuDNN would take TF32 otherwise
-            with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False):
-                maps = self._module(batch)
-            return tuple(m.to(self._out_dtype) for m in maps)
+        return tuple(one.to(self._out_dtype) for one in self._run(self._module, images))
+
+    def pooled(self, images: Tensor) -> Tensor:
+        """Vectors (B, D) that classification reads, float32, made in inference mode."""
+        vectors: Tensor = self._run(self._module.pooled, images)
+        return vectors.to(self._out_dtype)
+
+    @torch.inference_mode()
+    def _run(self, forward: Any, images: Tensor) -> Any:
+        self._module.eval()
+        batch = images.to(self.device, self._dtype, memory_format=torch.channels_last)
+        # fp32 means fp32: cuDNN would take TF32 otherwise
+        with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False):
+            return forward(batch)
 
     def unchanged(self) -> bool:
         """Whether every parameter and buffer still has the bytes it began with."""

@@ -34,7 +34,9 @@ data_commands.register(app)
 
 
 def _fail(text: str, code: int) -> int:
-    Console(stderr=True, highlight=False).print(f"error: {text}", markup=False, soft_wrap=True)
+    Console(stderr=True, highlight=False).print(
+        f"error: {text}", markup=False, emoji=False, soft_wrap=True
+    )
     return code
 
 

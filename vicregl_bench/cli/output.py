@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from vicregl_bench.records.metrics import TITLES, metric_title
 from vicregl_bench.records.schema import Record
@@ -28,8 +29,13 @@ def print_rows(columns: list[str], rows: list[list[str]]) -> None:
     table = Table(*columns, show_edge=False)
     for row in rows:
         table.add_row(*row)
-    width = None if sys.stdout.isatty() else 140
-    Console(highlight=False, width=width, markup=False).print(table)
+    _console(140).print(table)
+
+
+def _console(width: int) -> Console:
+    """Of stdout, as wide where it is no terminal; names are printed as they are, brackets too."""
+    chosen = None if sys.stdout.isatty() else width
+    return Console(highlight=False, width=chosen, markup=False, emoji=False)
 
 
 def _number(value: Any) -> str:
@@ -40,12 +46,11 @@ def print_record(record: Record) -> None:
     """Print a record for people: what was run, the learning-rate curve, the best."""
     from vicregl_bench.tables.frames import learning_rate_curve, options_text, score_text
 
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
+    console = _console(100)
     task, checkpoint, data = record.task, record.checkpoint, record.data
     preset = f", preset {task.preset}" if task.preset else ""
-    console.print(
-        f"[bold]{task.title}[/bold]  {task.name} v{task.version}, profile {task.profile}{preset}"
-    )
+    what = f"  {task.name} v{task.version}, profile {task.profile}{preset}"
+    console.print(Text.assemble((task.title, "bold"), what))
     console.print(
         f"{checkpoint.name}: {checkpoint.method}, {checkpoint.arch}, "
         f"weights {checkpoint.weights_sha256[:12]}"
@@ -56,7 +61,8 @@ def print_record(record: Record) -> None:
     )
     if record.status == "interrupted":
         done = record.progress
-        console.print(f"[yellow]interrupted[/yellow] after {done.iterations} of {done.of}")
+        so_far = f" after {done.iterations} of {done.of}"
+        console.print(Text.assemble(("interrupted", "yellow"), so_far))
     metric = metric_title(task.metric)
     if record.results:
         curve = learning_rate_curve(record)
@@ -87,12 +93,13 @@ def print_record(record: Record) -> None:
     if record.best is not None:
         best_, (low, high) = record.best, record.best.interval
         varied = f", {options_text(best_)}" if best_.options else ""
-        console.print(
-            f"[bold]best {metric} {score_text(best_, 2)}[/bold] at lr {best_.lr:g}{varied} "
+        where = (
+            f" at lr {best_.lr:g}{varied} "
             f"({best_.seeds} seed{'s' if best_.seeds > 1 else ''}, chosen on {task.select}); "
             f"95 % over pictures {low:.1f} to {high:.1f}"
         )
+        console.print(Text.assemble((f"best {metric} {score_text(best_, 2)}", "bold"), where))
     for deviation in record.deviations:
-        console.print(f"deviation: {deviation}", markup=False)
+        console.print(f"deviation: {deviation}")
     for note in checkpoint.notes:
-        console.print(f"note: {note}", markup=False)
+        console.print(f"note: {note}")

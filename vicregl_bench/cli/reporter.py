@@ -25,9 +25,16 @@ class StderrReporter:
     """
 
     def __init__(self, quiet: bool = False) -> None:
-        self.console = Console(stderr=True, highlight=False, quiet=quiet)
+        self.console = Console(
+            stderr=True,
+            highlight=False,
+            quiet=quiet,
+            # names and paths are printed as they are, whatever brackets and colons are in them
+            markup=False,
+            emoji=False,
+        )
         self._bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),

@@ -117,7 +117,7 @@ def run(
             ckpt, arch=arch, method=method, prefix=prefix, trust_pickle=trust_pickle
         )
         for fact in source.facts:
-            reporter.console.print(fact, soft_wrap=True)
+            reporter.console.print(fact, markup=False, soft_wrap=True)
         for note in source.notes:
             reporter.warn(note)
         chosen = load_task(
@@ -130,7 +130,8 @@ def run(
             suggested=source.card.detection_preset,
         )
         if chosen.preset is not None and preset is None:
-            reporter.console.print(f"preset {chosen.preset} (--preset takes another)")
+            text = f"preset {chosen.preset} (--preset takes another)"
+            reporter.console.print(text, markup=False, soft_wrap=True)
         request = RunRequest(
             task=chosen,
             source=source,

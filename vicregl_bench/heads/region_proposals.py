@@ -1,7 +1,7 @@
 """What a two-stage detector trains on and proposes: anchors, samples and proposals of one picture.
 
 Anchors, assignment, sampling and the coding of boxes are mmdetection's parts with the thresholds of
-Faster R-CNN C4 (its `faster-rcnn_r50-caffe-c4`, and detectron2's defaults, which are the same).
+Faster R-CNN C4 (its `faster-rcnn_r50-caffe-c4`; `ANY_OVERLAP` is detectron2's).
 Importing this imports mmdet and `mmcv.ops`: where mmcv has no compiled extension, what stands in
 for it must be installed before.
 
@@ -34,6 +34,8 @@ from vicregl_bench.heads.streams import seeded
 ANCHOR_CODER = DeltaXYWHBBoxCoder(target_stds=(1.0, 1.0, 1.0, 1.0))
 REGION_CODER = DeltaXYWHBBoxCoder(target_stds=(0.1, 0.1, 0.2, 0.2))
 PROPOSAL_NMS_IOU = 0.7
+ANY_OVERLAP = 1e-6
+"""IoU from which the best anchor of an object is positive: detectron2 has no bound (mmdet: 0.3)."""
 
 _CPU = torch.device("cpu")
 
@@ -197,7 +199,7 @@ class ProposalParts:
         self._anchor_assigner = MaxIoUAssigner(
             0.7,
             0.3,
-            0.3,
+            ANY_OVERLAP,
             match_low_quality=True,
             ignore_iof_thr=options.ignore_overlap,
             iou_calculator={"type": BboxOverlaps2D},
@@ -234,13 +236,6 @@ class ProposalParts:
         assigned = self._anchor_assigner.assign(priors, objects, ignored)
         return AnchorTargets(self._anchor_sampler, places, priors, objects, assigned)
 
-    def propose(
-        self, scores: Tensor, deltas: Tensor, anchors: Tensor, frame: Frame, *, train: bool
-    ) -> Tensor:
-        """Proposals (n, 4) of one head, from scores (N,) and deltas (N, 4): `propose_all`."""
-        (proposals,) = self.propose_all(scores[None], deltas[None], anchors, frame, train=train)
-        return proposals
-
     @torch.no_grad()
     def propose_all(
         self, scores: Tensor, deltas: Tensor, anchors: Tensor, frame: Frame, *, train: bool
@@ -270,11 +265,6 @@ class ProposalParts:
             own, score = own[extended], score[extended]
             proposals.append(own[first_kept(own, score, PROPOSAL_NMS_IOU, after)])
         return proposals
-
-    def sample_regions(self, proposals: Tensor, truth: Truth, *entropy: int) -> RegionSamples:
-        """Regions of one head, of its proposals (n, 4): `sample_all_regions`."""
-        (samples,) = self.sample_all_regions([proposals], truth, [entropy])
-        return samples
 
     def sample_all_regions(
         self, proposals: Sequence[Tensor], truth: Truth, entropies: Sequence[tuple[int, ...]]

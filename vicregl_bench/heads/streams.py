@@ -6,11 +6,11 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-INITIALISATION, DROPOUT, SAMPLING = 1, 2, 3  # what a head's random numbers are for
+INITIALISATION, DROPOUT, SAMPLING, AUGMENTATION = 1, 2, 3, 4  # what random numbers are for
 
 
 def stream_seed(*entropy: int) -> int:
-    """Seed made of several non-negative integers, independent for any two tuples of them."""
+    """Seed made of non-negative integers, independent for any two tuples of one length."""
     state = np.random.SeedSequence(entropy).generate_state(2, dtype=np.uint32)
     return int(state[0]) << 31 | int(state[1]) >> 1
 

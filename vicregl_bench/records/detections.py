@@ -29,7 +29,7 @@ _ARRAYS: dict[str, tuple[type[np.generic], tuple[int, ...]]] = {
 
 @dataclass(frozen=True)
 class KeptDetections(KeptPicture):
-    """What is in a val picture, and what the best learning rate's first seed found in it.
+    """What is in a val picture, and what the best point's first seed found in it.
 
     Boxes are x1, y1, x2, y2 in pixels of the picture, labels indices into the class names.
     """

@@ -19,6 +19,9 @@ _PACKAGES = (
     "onedl-mmengine",
     "onedl-mmcv",
     "onedl-mmsegmentation",
+    "onedl-mmdetection",
+    "pycocotools",
+    "timm",
 )
 
 
@@ -50,6 +53,13 @@ def _git_revision() -> str | None:
     return revision + ("+" if changes else "")
 
 
+def _cpu_count() -> int:
+    """CPUs that this process may use; all of them where the system does not tell (macOS)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def describe_environment(device: str, precision: str) -> Environment:
     """The environment of this process; `device` is a readable device name."""
     versions = {package: _version(package) for package in _PACKAGES}
@@ -57,7 +67,7 @@ def describe_environment(device: str, precision: str) -> Environment:
         device=device,
         precision=precision,
         platform=f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
-        cpu_count=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1,
+        cpu_count=_cpu_count(),
         versions={package: version for package, version in versions.items() if version},
         git_revision=_git_revision(),
     )

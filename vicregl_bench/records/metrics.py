@@ -6,10 +6,10 @@ TITLES = {
     "ap": "AP",
     "ap50": "AP50",
     "ap75": "AP75",
-    "map07": "VOC07 mAP",
     "mask_ap": "mask AP",
     "top1": "top-1",
     "top5": "top-5",
+    "mean_per_class": "mean per class",
     "map": "mAP",
 }
 """Name in records -> name for people."""

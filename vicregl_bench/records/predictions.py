@@ -37,7 +37,7 @@ class KeptPicture:
 
 @dataclass(frozen=True)
 class KeptPrediction(KeptPicture):
-    """A val picture's ground truth, and the prediction of the best learning rate's first seed."""
+    """A val picture's ground truth, and the prediction of the best point's first seed."""
 
     truth: LabelMap  # (H, W), 255 for ignored
     labels: LabelMap  # (H, W)

@@ -142,7 +142,7 @@ class Record(_Part):
     @property
     def file_name(self) -> str:
         """Name of the record's file: readable, and unique by its key."""
-        stem = self.checkpoint.name.replace(":", "-").removesuffix(".pth").removesuffix(".tar")
+        stem = self.checkpoint.name.replace(":", "-").removesuffix(".tar").removesuffix(".pth")
         safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in stem)
         task = self.task
         return f"{task.name}-v{task.version}-{task.profile}-{safe}-{self.key[:12]}.json"

@@ -1,6 +1,8 @@
 """A folder of records: written atomically, read strictly."""
 
+import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -26,10 +28,32 @@ def write_file(path: Path, content: bytes) -> None:
 
 
 def write_record(folder: Path, record: Record) -> Path:
-    """Write a record into a folder and return its path; one of the same name is replaced whole."""
+    """Write a record into a folder and return its path; one of the same name is replaced whole.
+
+    A checkpoint's file may be renamed between two runs of one key. Once the new record is whole,
+    those of the key under other names are removed, each with the files beside it that bear its own
+    name; but an interrupted record removes none that is finished.
+
+    Raises:
+        RecordError: no space, no permission, or another error of the file system.
+    """
     path = folder / record.file_name
     write_file(path, (record.model_dump_json(indent=2) + "\n").encode())
+    # what cannot be removed does no harm: `find_record` prefers the one just written
+    with contextlib.suppress(OSError, RecordError):
+        for other, old in _records_of(folder, record.key):
+            less = record.status == "interrupted" and old.status != "interrupted"
+            if not less and not other.samefile(path):
+                _remove(other, old)
     return path
+
+
+def _remove(path: Path, record: Record) -> None:
+    """Remove a record, and the files beside it that are its own."""
+    path.unlink(missing_ok=True)
+    for name in (record.pictures_file, record.predictions_file):
+        if name is not None and Path(name).name == name and name.startswith(f"{path.stem}."):
+            (path.parent / name).unlink(missing_ok=True)
 
 
 def read_record(path: Path) -> Record:
@@ -82,11 +106,26 @@ def read_records(folder: Path) -> list[Record]:
 def find_record(folder: Path, key: str) -> tuple[Path, Record] | None:
     """Find the record of a key by its file name, or None.
 
+    Of several (under other names of the checkpoint) one that is finished goes before an interrupted
+    one, and then the newest.
+
     Raises:
         RecordError: the file is there and cannot be read.
     """
+    return max(
+        _records_of(folder, key),
+        key=lambda found: (found[1].status != "interrupted", found[1].created),
+        default=None,
+    )
+
+
+def _records_of(folder: Path, key: str) -> Iterator[tuple[Path, Record]]:
     for path in sorted(folder.glob(f"*-{key[:12]}.json")):
-        record = read_record(path)
+        try:
+            record = read_record(path)
+        except RecordError:
+            if path.exists():
+                raise
+            continue  # another process has just removed it for its own
         if record.key == key:
-            return path, record
-    return None
+            yield path, record

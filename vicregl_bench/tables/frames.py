@@ -20,7 +20,8 @@ def _cell(record: Record) -> str:
     if record.best is None:
         return "diverged"
     mark = DEVIATION_MARK if record.deviations else ""
-    return f"{score_text(record.best, 1)}{mark}"
+    preset = f" ({record.task.preset})" if record.task.preset else ""
+    return f"{score_text(record.best, 1)}{mark}{preset}"
 
 
 def score_text(best: Best, digits: int) -> str:

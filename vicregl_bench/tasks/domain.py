@@ -8,27 +8,34 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
-from torch import Tensor, nn
+from torch import nn
 
 from vicregl_bench.backbones.frozen import FrozenTrunk
-from vicregl_bench.data import DetectionData, Pair, Picture, SegmentationData
-from vicregl_bench.heads.sweep import Heads, HeadSpec
+from vicregl_bench.data import (
+    ClassificationData,
+    DetectionData,
+    Labelled,
+    Pair,
+    Picture,
+    SegmentationData,
+)
+from vicregl_bench.heads.sweep import HeadSpec
 from vicregl_bench.tasks.request import RunRequest
 from vicregl_bench.tasks.settings import Settings
 
-Item = Pair | Picture
-DataSet = SegmentationData | DetectionData
+Item = Pair | Picture | Labelled
+DataSet = SegmentationData | DetectionData | ClassificationData
 Config = dict[str, Any]
 Stage = Callable[[str, int], Callable[[int], None]]
 """Name and number of steps -> what is told how many are done."""
-Data = TypeVar("Data", SegmentationData, DetectionData)
+Data = TypeVar("Data", SegmentationData, DetectionData, ClassificationData)
 
 
 @dataclass(frozen=True)
 class HeadScore:
-    """One head on a list of pictures, in percent; None where nothing could be scored.
+    """One head on a list of pictures, in percent; None for a class that never occurs.
 
     Attributes:
         score: of the domain's metric.
@@ -74,34 +81,6 @@ class Outcome(ABC):
         """
 
 
-class Evaluation(Protocol):
-    """An mmengine metric after a pass over pictures.
-
-    Attributes:
-        outcome: of all heads, None before.
-    """
-
-    outcome: Outcome | None
-
-    @property
-    def kept(self) -> tuple[Mapping[str, Any], ...]:
-        """Of each head, name -> what is kept of a picture."""
-
-
-class SweepModel(Protocol):
-    """An mmengine model of a frozen task: the heads of a sweep on one trunk."""
-
-    @property
-    def sweep(self) -> Heads:
-        """The heads."""
-
-
-class TrainedModel(Protocol):
-    """An mmengine model of one run of a fine-tuned task."""
-
-    diverged_at: Tensor
-
-
 class Domain(ABC, Generic[Data]):
     """One run's own part.
 
@@ -112,12 +91,14 @@ class Domain(ABC, Generic[Data]):
         metric: the score that rates are chosen by, of `records.metrics`.
         scope: mmengine's default scope.
         outcome: class of the outcomes.
+        keeps: whether predictions of some val pictures are kept.
         dataset: lists of pictures.
     """
 
     metric: ClassVar[str]
     scope: ClassVar[str]
     outcome: ClassVar[type[Outcome]]
+    keeps: ClassVar[bool] = True
     dataset: Data
 
     def __init__(self, request: RunRequest) -> None:
@@ -127,6 +108,10 @@ class Domain(ABC, Generic[Data]):
     @abstractmethod
     def settings(self) -> Settings:
         """Of the task."""
+
+    def iterations(self, pictures: int) -> int:
+        """Of the whole schedule, with so many training pictures."""
+        return self.settings.schedule.iters
 
     @abstractmethod
     def train_loader(self, pictures: Sequence[Any], *, workers: int) -> Config:
@@ -138,15 +123,19 @@ class Domain(ABC, Generic[Data]):
 
     @abstractmethod
     def evaluation(self, pictures: Sequence[Any], keep: Collection[Any] = ()) -> Any:
-        """An mmengine metric over pictures, which is an `Evaluation`; some are kept."""
+        """An mmengine metric over pictures, some of which are kept.
+
+        After a pass over the pictures its `outcome` is that of all heads, and `kept`, of each head,
+        name -> what is kept of a picture.
+        """
 
     @abstractmethod
     def sweep_model(self, trunk: FrozenTrunk) -> Any:
-        """A `SweepModel` of all heads of the grid."""
+        """An mmengine model of all heads of the grid on one trunk; `sweep`: the `Heads`."""
 
     @abstractmethod
     def trained_model(self, head: HeadSpec) -> Any:
-        """A `TrainedModel` of one head and the whole backbone."""
+        """An mmengine model of one head and the whole backbone, with `TrainedSteps`."""
 
     def tested(self, model: nn.Module) -> nn.Module:
         """What is evaluated in a model's place."""

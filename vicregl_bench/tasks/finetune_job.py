@@ -39,6 +39,7 @@ from vicregl_bench.tasks.training import (
 _POLL_S = 0.5
 _NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
 _RESULT = "result.npz"
+_NAMED = 3  # runs in a message
 
 
 class FinetuneJob(Job):
@@ -48,6 +49,8 @@ class FinetuneJob(Job):
         super().__init__(plan, reporter, found)
         self.heads = head_specs(plan.task.settings)
         self.folders = tuple(plan.work / "runs" / _folder(head) for head in self.heads)
+        self._loaded: dict[int, RunResult] = {}
+        self._waited_for: tuple[int, ...] = ()
 
     @property
     def total_iterations(self) -> int:
@@ -70,6 +73,7 @@ class FinetuneJob(Job):
 
     def forget(self) -> None:
         """Remove the results of the runs, which the record has; their logs stay."""
+        self._loaded.clear()
         for folder in self.folders:
             _forget(folder)
 
@@ -109,17 +113,29 @@ class FinetuneJob(Job):
         raise RunInterruptedError("stopped")
 
     def _begin_again(self) -> None:
+        """Throw away what there is, unless another process with `--force` has done so meanwhile.
+
+        Raises:
+            BenchError: another process has one of the runs.
+        """
         with contextlib.ExitStack() as stack:
             for folder in self.folders:
                 try:
                     # those who wait for a run hold its lock for an instant now and then
                     stack.enter_context(FileLock(folder / "lock", timeout=4 * _POLL_S))
                 except Timeout:
+                    if not self._still_begins_again():
+                        return
                     raise BenchError(
                         f"another process has {folder.name} of this task at work; wait for it"
                     ) from None
-            self.forget()
-            self.note_repeat()
+            if self._still_begins_again():
+                self.forget()
+                self.note_repeat()
+
+    def _still_begins_again(self) -> bool:
+        # in this order: a repeat's record is written before the note of the repeat is removed
+        return self.begins_again() and self.left_by_another() is None
 
     def _result(self, k: int) -> RunResult | None:
         """What a finished run left, if that can be read."""
@@ -128,7 +144,11 @@ class FinetuneJob(Job):
         return None
 
     def _load(self, k: int) -> RunResult:
-        return load_result(self.folders[k] / _RESULT, self.heads[k], self.plan.domain.outcome)
+        """A finished run's result, which is read once."""
+        if k not in self._loaded:
+            path = self.folders[k] / _RESULT
+            self._loaded[k] = load_result(path, self.heads[k], self.plan.domain.outcome)
+        return self._loaded[k]
 
     def _do(self, k: int, stop: StopFlag) -> bool:
         """Do a run, unless another process has it."""
@@ -163,14 +183,15 @@ class FinetuneJob(Job):
 
     def _wait(self, stop: StopFlag, missing: Sequence[int]) -> None:
         """Wait until another process ends a run, one way or the other."""
-        name = "waiting for other processes to end their runs"
-        update = self.reporter.stage(name, len(missing))
-        update(0)
+        if self._waited_for != tuple(missing):
+            self._waited_for = tuple(missing)
+            names = ", ".join(self.folders[k].name for k in missing[:_NAMED])
+            more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+            self.reporter.warn(f"waiting for other processes to end their runs: {names}{more}")
         while not stop.requested:
             time.sleep(_POLL_S)
             for k in missing:
                 if (self.folders[k] / _RESULT).exists() or _free(self.folders[k]):
-                    update(1)
                     return
         raise RunInterruptedError("stopped")
 
@@ -187,22 +208,19 @@ class FinetuneJob(Job):
         plan, head, folder = self.plan, self.heads[k], self.folders[k]
         clock = Clock(folder, plan.device)
         model = plan.domain.trained_model(head)
-        try:
-            with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-                scores = train_and_score(
-                    plan,
-                    model,
-                    _optimizer(plan, model, head),
-                    work=folder,
-                    clock=clock,
-                    stop=stop,
-                    reporter=self.reporter,
-                    head=head,
-                    name=f"{described(head)} ({k + 1} of {len(self.heads)})",
-                    alive=lambda: int(model.diverged_at) < 0,
-                )
-        finally:
-            clock.save()
+        with clock, torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            scores = train_and_score(
+                plan,
+                model,
+                _optimizer(plan, model, head),
+                work=folder,
+                clock=clock,
+                stop=stop,
+                reporter=self.reporter,
+                head=head,
+                name=f"{described(head)} ({k + 1} of {len(self.heads)})",
+                alive=lambda: int(model.diverged_at) < 0,
+            )
         save_result(folder / _RESULT, RunResult(head, int(model.diverged_at), scores))
         forget_state(folder, but_spent=True)
 

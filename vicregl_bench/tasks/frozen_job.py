@@ -75,7 +75,7 @@ class FrozenJob(Job):
             self.forget()
             self.note_repeat()
         self.clock = Clock(plan.work, plan.device)
-        try:
+        with self.clock:
             scores = train_and_score(
                 plan,
                 self.model,
@@ -86,8 +86,6 @@ class FrozenJob(Job):
                 reporter=self.reporter,
                 alive=lambda: bool((sweep.diverged_at < 0).any()),
             )
-        finally:
-            self.clock.save()
         diverged_at = tuple(int(at) for at in sweep.diverged_at)
         warn_of_divergence(sweep.heads, diverged_at, self.reporter)
         if not self.unchanged():

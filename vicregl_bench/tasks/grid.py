@@ -26,7 +26,7 @@ def head_specs(settings: Settings) -> tuple[HeadSpec, ...]:
 def learning_rate_schedule(
     settings: Settings, head: HeadSpec | None = None
 ) -> list[dict[str, Any]]:
-    """Mmengine configuration: a linear warm-up where there is one, then poly, or steps.
+    """Mmengine configuration: a linear warm-up where there is one, then poly, cosine or steps.
 
     Args:
         settings: of the task.
@@ -50,8 +50,17 @@ def learning_rate_schedule(
             "end": schedule.iters,
             "by_epoch": False,
         }
+    elif schedule.cosine is not None:
+        falling = {
+            "type": "CosineAnnealingLR",
+            "T_max": schedule.iters - begin,
+            "eta_min_ratio": schedule.cosine.eta_min_ratio,
+            "begin": begin,
+            "end": schedule.iters,
+            "by_epoch": False,
+        }
     else:
-        assert schedule.steps is not None  # a schedule has either
+        assert schedule.steps is not None  # a schedule has one of the three
         falling = {
             "type": "MultiStepLR",
             "milestones": list(schedule.steps.milestones),

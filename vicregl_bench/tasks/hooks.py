@@ -46,11 +46,16 @@ class EvaluationHook(Hook):  # type: ignore[misc]
     """Tells how many pictures are evaluated, and stops when asked to."""
 
     def __init__(self, stop: StopFlag) -> None:
-        self.stop = stop
+        self.stop, self.done = stop, 0
         self.report: Callable[[int], None] = lambda done: None
 
-    def _after(self, batch_idx: int) -> None:
-        self.report(batch_idx + 1)
+    def begin(self, report: Callable[[int], None]) -> None:
+        """Count from the beginning, and tell `report`."""
+        self.report, self.done = report, 0
+
+    def _after(self, outputs: Any) -> None:
+        self.done += len(outputs)
+        self.report(self.done)
         if self.stop.requested:
             raise RunInterruptedError("stopped")
 
@@ -58,10 +63,10 @@ class EvaluationHook(Hook):  # type: ignore[misc]
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
         """Report a picture of val."""
-        self._after(batch_idx)
+        self._after(outputs)
 
     def after_test_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
         """Report a picture of the held-out slice."""
-        self._after(batch_idx)
+        self._after(outputs)

@@ -1,5 +1,6 @@
 """What a run computes: begun, measured, or interrupted with something to keep."""
 
+import contextlib
 from abc import ABC, abstractmethod
 from pathlib import Path
 from types import TracebackType
@@ -94,7 +95,9 @@ class Job(ABC):
         found = self.found
         if not self.plan.request.force or found is None or found.status == "interrupted":
             return False
-        return not (self._repeated.exists() and self._repeated.read_text() == found.created)
+        with contextlib.suppress(FileNotFoundError):
+            return self._repeated.read_text(errors="replace") != found.created
+        return True
 
     def note_repeat(self) -> None:
         """From now on what is in the folder belongs to the repeat of the record found."""

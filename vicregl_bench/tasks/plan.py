@@ -83,6 +83,8 @@ def make_plan(request: RunRequest) -> Plan:
         train, holdout = split_holdout(
             dataset.train, share=settings.sweep.holdout, seed=settings.sweep.run_seed
         )
+    request = _with_iterations(request, domain.iterations(len(train)))
+    domain.request = request
     print_ = fingerprint(dataset.splits)
     deviations = [str(deviation) for deviation in task.deviations]
     deviations += [f"data: {note}" for note in dataset.notes]
@@ -117,11 +119,19 @@ def make_plan(request: RunRequest) -> Plan:
         domain=domain,
         train=train,
         holdout=holdout,
-        keep=_chosen(dataset.val, request.pictures),
+        keep=_chosen(dataset.val, request.pictures) if domain.keeps else (),
         fingerprint=print_,
         deviations=tuple(deviations),
         key=key,
     )
+
+
+def _with_iterations(request: RunRequest, iterations: int) -> RunRequest:
+    """The request with the iterations that its schedule has on its data."""
+    task = request.task
+    schedule = task.settings.schedule.model_copy(update={"iters": iterations})
+    settings = task.settings.model_copy(update={"schedule": schedule})
+    return replace(request, task=task.model_copy(update={"settings": settings}))
 
 
 def _chosen(val: Sequence[Item], pictures: int | tuple[str, ...]) -> tuple[Item, ...]:

@@ -1,8 +1,8 @@
 """A protocol is data: reading eval_configs, choosing a profile, listing what a run overrides.
 
 A file in eval_configs/ is an mmengine Python config. Its sections are checked against the settings
-of its domain (segmentation, detection), so that an override with a wrong name or type stops before
-anything runs.
+of its domain (segmentation, detection, classification), so that an override with a wrong name or
+type stops before anything runs.
 """
 
 import difflib
@@ -17,6 +17,7 @@ from pydantic import SerializeAsAny
 from vicregl_bench.backbones.family import Family
 from vicregl_bench.engine.settings import Section, build_settings, flatten, require_known
 from vicregl_bench.errors import ConfigError
+from vicregl_bench.tasks.classification.settings import ClassificationSettings
 from vicregl_bench.tasks.detection.settings import DetectionSettings
 from vicregl_bench.tasks.segmentation.settings import SegmentationSettings
 from vicregl_bench.tasks.settings import Settings
@@ -31,6 +32,7 @@ Kind = Literal[
     "detection_c4_finetuned",
     "detection_linear_frozen",
     "detection_mask_rcnn_finetuned",
+    "classification_linear_frozen",
 ]
 
 
@@ -48,7 +50,7 @@ class ProtocolInfo(Section):
 
     @property
     def domain(self) -> str:
-        """What kind of scores it gives: "segmentation" or "detection"."""
+        """What kind of scores it gives: "segmentation", "detection" or "classification"."""
         return self.kind.partition("_")[0]
 
     @property
@@ -60,6 +62,7 @@ class ProtocolInfo(Section):
 SETTINGS: dict[str, type[Settings]] = {
     "segmentation": SegmentationSettings,
     "detection": DetectionSettings,
+    "classification": ClassificationSettings,
 }
 """Domain -> what its protocols are made of."""
 
@@ -161,8 +164,8 @@ def load_task(
         overrides: dotted key -> value, such as {"schedule.iters": 100}.
         family: of the backbone.
         arch: the backbone's architecture.
-        preset: of a protocol that has several; None for the one suggested, or the first. It is part
-            of the protocol, as the profile is.
+        preset: of a protocol that has several, for ResNets; None for the one suggested, or the
+            first. It is part of the protocol, as the profile is.
         suggested: preset that suits the weights (`Card.detection_preset`), where there is such.
 
     Returns:
@@ -182,7 +185,7 @@ def load_task(
     kind = SETTINGS[info.domain]
     sections = {key: config[key] for key in kind.model_fields if key in config}
     families = config.get("families", {})
-    preset, own = _preset(config, preset, suggested, name)
+    preset, own = _preset(config, preset, suggested, name, family)
     shorter = own | flatten(profiles[profile])
     for applies in (family, arch):
         sections |= families.get(applies, {})
@@ -194,6 +197,8 @@ def load_task(
     after = build_settings(kind, planned | wanted)
     if info.frozen and after.schedule.accumulate is not None:
         raise ConfigError("schedule.accumulate is for fine-tuning: frozen heads need little memory")
+    if info.frozen and after.sweep.warmups is not None:
+        raise ConfigError("sweep.warmups is for fine-tuning: frozen heads have one schedule")
     old, new = flatten(before.dump()), flatten(after.dump())
     return Task(
         info=info,
@@ -209,16 +214,17 @@ def load_task(
 
 
 def _preset(
-    config: Mapping[str, Any], preset: str | None, suggested: str | None, name: str
+    config: Mapping[str, Any], preset: str | None, suggested: str | None, name: str, family: str
 ) -> tuple[str | None, dict[str, Any]]:
-    """Name and settings of a preset; none where the protocol has none."""
-    presets: dict[str, Any] = config.get("presets", {})
+    """Name and settings of a preset; none where the protocol has none, or other backbones."""
+    presets: dict[str, Any] = config.get("presets", {}) if family == "resnet" else {}
     if preset is None and presets:
         preset = suggested if suggested in presets else next(iter(presets))
     if preset is None:
         return None, {}
     if preset not in presets:
         raise ConfigError(
-            f"task {name} has no preset {preset!r}; it has {', '.join(presets) or 'none'}"
+            f"task {name} has no preset {preset!r} of {family} backbones; it has "
+            f"{', '.join(presets) or 'none'}"
         )
     return preset, flatten(presets[preset])

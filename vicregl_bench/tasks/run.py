@@ -1,6 +1,7 @@
 """One run of a task: from a request to a record."""
 
 import errno
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -35,7 +36,8 @@ from vicregl_bench.tasks.results import choose_best, head_results
 from vicregl_bench.tasks.training import Measured
 
 _LOCK_S = 60  # to write an interrupted record: others hold the lock for as long as writing takes
-_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # reading raises none of these
+_NO_ACCESS = {errno.EACCES, errno.EPERM, errno.ENOTDIR}
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ def run_task(request: RunRequest, reporter: Reporter) -> RunOutcome:
             f"another run of the same is at work in {plan.work}; wait for it"
         ) from None
     except OSError as error:
-        if error.errno in _DISK_ERRORS:
+        if _of_writing(error, plan):
             raise RecordError(
                 f"cannot write under {request.out}: {error.strerror}; free some space or choose "
                 "another --out, then run the same again: it resumes"
@@ -84,6 +86,21 @@ def run_task(request: RunRequest, reporter: Reporter) -> RunOutcome:
             "it resumes"
         ) from error
     return RunOutcome(record, path, skipped=False)
+
+
+def _of_writing(error: OSError, plan: Plan) -> bool:
+    """Whether a run could not write what it leaves, rather than read what it needs."""
+    if error.errno in _NO_SPACE:
+        return True
+    name = error.filename
+    if error.errno not in _NO_ACCESS or not isinstance(name, str | bytes | os.PathLike):
+        return False
+    path = Path(os.fsdecode(name)).resolve()
+    out, data = plan.request.out.resolve(), plan.request.data_root.resolve()
+    if data.is_relative_to(out) and path.is_relative_to(data):
+        return False
+    # a parent of the folder is named where the folder cannot be made
+    return any(path.is_relative_to(one) for one in (out, plan.work)) or out.is_relative_to(path)
 
 
 def _job_class(plan: Plan) -> type[Job]:
@@ -122,13 +139,22 @@ def _run(job: Job) -> tuple[Path, Record]:
             measured = job.measure(stop)
         except (RunInterruptedError, KeyboardInterrupt):
             return _interrupted(job)
-        except torch.OutOfMemoryError as error:
-            raise BenchError(_out_of_memory(job.plan)) from error
-        except RuntimeError as error:
-            # a signal to the whole process group ends the data loading processes first
+        except Timeout:
             if stop.requested:
+                raise RunInterruptedError(
+                    "interrupted before it began; another run of the same is at work in "
+                    f"{job.plan.work}"
+                ) from None
+            raise
+        except (RuntimeError, OSError, EOFError, MemoryError) as error:
+            in_loader = "DataLoader worker" in str(error)
+            if _is_out_of_memory(error) and not in_loader:
+                raise BenchError(_out_of_memory(job.plan)) from error
+            # a signal to the whole process group ends the data loading processes first
+            unsaved = isinstance(error, OSError) and _of_writing(error, job.plan)
+            if stop.requested and not unsaved:
                 return _interrupted(job)
-            if "DataLoader worker" in str(error):
+            if in_loader and isinstance(error, RuntimeError | MemoryError):
                 raise BenchError(
                     f"a data loading process died ({_last_line(error)}); out of memory? Run the "
                     "same again with --workers 0: it resumes"
@@ -153,11 +179,18 @@ def _interrupted(job: Job) -> tuple[Path, Record]:
         RunInterruptedError: always else.
     """
     plan = job.plan
-    with job.lock.acquire(timeout=_LOCK_S):
+    done = f"interrupted after {job.spent().iterations} of {job.total_iterations}"
+    try:
+        held = job.lock.acquire(timeout=_LOCK_S)
+    except Timeout:
+        raise RunInterruptedError(
+            f"{done} iterations; another process holds {job.plan.work}, so no record says so: run "
+            "the same command again to resume"
+        ) from None
+    with held:
         left = job.left_by_another()
         if left is not None:
             return left
-        done = f"interrupted after {job.spent().iterations} of {job.total_iterations}"
         found = find_record(plan.request.out, plan.key)
         if found is not None and found[1].status != "interrupted":
             raise RunInterruptedError(
@@ -168,6 +201,16 @@ def _interrupted(job: Job) -> tuple[Path, Record]:
     raise RunInterruptedError(
         f"{done} iterations; kept in {path}: run the same command again to resume"
     )
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out: a GPU's, or the machine's under torch, numpy or Python."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    # what torch's allocator of the CPU says: "can't allocate memory", on Windows "not enough"
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator: " in str(error)
 
 
 def _out_of_memory(plan: Plan) -> str:

@@ -55,25 +55,45 @@ class StepsSection(Section):
         return milestones
 
 
+class CosineSection(Section):
+    """mmengine's CosineAnnealingLR over all iterations, down to this share of the rate."""
+
+    eta_min_ratio: Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
 class WarmupSection(Section):
     """mmengine's LinearLR at the beginning; a poly schedule then begins where it ends."""
 
-    iters: PositiveInt
+    iters: Annotated[int, Field(ge=2)]  # of one, mmengine's would never leave its first factor
     start_factor: Annotated[float, Field(gt=0.0, le=1.0)]
 
 
 class ScheduleSection(Section):
-    """Iterations, batch and optimiser."""
+    """Iterations, batch and optimiser.
+
+    A protocol in epochs has no `iters` of its own: they follow from the data.
+    """
 
     iters: PositiveInt
+    epochs: PositiveInt | None = None
     batch_size: Annotated[int, Field(gt=0, le=4096)]
     optimizer: OptimizerSection
-    poly: PolySection | None = None  # either
-    steps: StepsSection | None = None  # or
+    poly: PolySection | None = None  # one of these three
+    steps: StepsSection | None = None
+    cosine: CosineSection | None = None
     warmup: WarmupSection | None = None
     # parts of a batch that are computed one after another, where memory is short: in fine-tuning
     # BatchNorm then sees smaller batches
     accumulate: PositiveInt | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _epochs_stand_for_iterations(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("epochs") is not None:
+            if "iters" in given:
+                raise ValueError("either epochs or iters: for the latter set schedule.epochs=null")
+            return {**given, "iters": given["epochs"]}  # at least; the data decide
+        return given
 
     @field_validator("accumulate")
     @classmethod
@@ -88,8 +108,8 @@ class ScheduleSection(Section):
 
     @model_validator(mode="after")
     def _falls_in_one_way(self) -> "ScheduleSection":
-        if (self.poly is None) == (self.steps is None):
-            raise ValueError("a schedule has either poly or steps")
+        if sum(part is not None for part in (self.poly, self.steps, self.cosine)) != 1:
+            raise ValueError("a schedule has either poly, steps or cosine")
         if self.steps is not None and self.steps.milestones[-1] >= self.iters:
             raise ValueError(
                 f"a step at {self.steps.milestones[-1]} of {self.iters} iterations is none; set "
@@ -154,7 +174,7 @@ class Settings(Section):
         optional: settings that no file in eval_configs/ names; each is a deviation.
     """
 
-    optional: ClassVar[tuple[str, ...]] = ("schedule.accumulate",)
+    optional: ClassVar[tuple[str, ...]] = ("schedule.accumulate", "schedule.iters")
 
     data: DataSetSection
     schedule: ScheduleSection
@@ -172,4 +192,7 @@ class Settings(Section):
 
     def dump(self) -> dict[str, Any]:
         """Plain JSON values; what does not apply (no warm-up, whole pictures) is left out."""
-        return self.model_dump(mode="json", exclude_none=True)
+        plain = self.model_dump(mode="json", exclude_none=True)
+        if self.schedule.epochs is not None:
+            del plain["schedule"]["iters"]
+        return plain

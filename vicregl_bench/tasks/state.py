@@ -7,6 +7,8 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 import torch
 
@@ -48,6 +50,9 @@ def read_spent(work: Path) -> Spent:
 class Clock:
     """Counts what a run takes, beginning with what its earlier parts left in its folder.
 
+    As a context it leaves the same there when it ends. Where it ends by an error, iterations that
+    no checkpoint has are to be made again and do not count; their time and pictures do.
+
     Args:
         work: the run's folder.
         device: whose memory is meant; of a CPU, the process's.
@@ -59,7 +64,20 @@ class Clock:
         self._begun = time.monotonic()
         self._training: float | None = None
         self._train_s, self._pictures, self._peak_bytes = 0.0, 0, 0
-        self._iterations = self.earlier.iterations
+        self._iterations = self._saved = self.earlier.iterations
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is not None:
+            self._iterations = self._saved
+        self.save()
 
     def begin_training(self) -> None:
         """From now on it trains."""
@@ -70,6 +88,8 @@ class Clock:
     def step(self, iterations: int, pictures: int) -> None:
         """An iteration is done, the last of `iterations`, on so many pictures."""
         assert self._training is not None
+        # a run that went on from an earlier checkpoint than its last, or began again
+        self._saved = min(self._saved, iterations - 1)
         self._iterations = iterations
         self._pictures += pictures
         self._train_s = time.monotonic() - self._training
@@ -91,11 +111,12 @@ class Clock:
         )
 
     def save(self) -> None:
-        """Leave it in the folder.
+        """A checkpoint has all iterations so far: leave what they took in the folder.
 
         Raises:
             OSError: as the file system says.
         """
+        self._saved = self._iterations
         write_atomic(self.work / _SPENT, json.dumps(asdict(self.spent())).encode())
 
 
@@ -103,7 +124,8 @@ def resumes(work: Path, warn: Callable[[str], None]) -> bool:
     """Whether there is a checkpoint to go on from.
 
     A checkpoint that is not whole (the machine went down while it was written) is given up with a
-    warning. mmengine notes where a checkpoint is; the note follows where the folder was moved.
+    warning, for the one before it if that is whole. mmengine notes where a checkpoint is; the note
+    follows where the folder was moved.
     """
     pointer = work / _POINTER
     if not pointer.exists():
@@ -111,11 +133,27 @@ def resumes(work: Path, warn: Callable[[str], None]) -> bool:
     noted = pointer.read_text(errors="replace").replace("\0", "").strip()
     checkpoint = work / Path(noted or "none").name
     if not zipfile.is_zipfile(checkpoint):
-        warn(f"the state in {work} is not whole: this run begins again")
-        forget_state(work)
-        return False
+        before = _newest_whole(work)
+        if before is None:
+            warn(f"the state in {work} is not whole: this run begins again")
+            forget_state(work)
+            return False
+        warn(f"the last state in {work} is not whole: this run goes on from {before.name}")
+        if checkpoint.is_file():
+            checkpoint.unlink()
+        checkpoint = before
     write_atomic(pointer, str(checkpoint).encode())
     return True
+
+
+def _newest_whole(work: Path) -> Path | None:
+    """The checkpoint of mmengine's with the most iterations among those that are whole."""
+    found = {
+        int(number): path
+        for path in work.glob("iter_*.pth")
+        if (number := path.stem.removeprefix("iter_")).isdecimal() and zipfile.is_zipfile(path)
+    }
+    return found[max(found)] if found else None
 
 
 def forget_state(work: Path, *, but_spent: bool = False) -> None:

@@ -8,9 +8,26 @@ import math
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from vicregl_bench.backbones.contract import Backbone
 from vicregl_bench.heads.streams import DROPOUT, stream_seed
+
+
+class TrainedBackbone(nn.Module):
+    """A backbone with its weights, all of them trained, as OpenMMLab's configs build one."""
+
+    def __init__(self, body: Backbone) -> None:
+        super().__init__()
+        self.body = body.requires_grad_(True)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """The backbone's maps."""
+        maps: tuple[Tensor, ...] = self.body(images)
+        return maps
+
+    def init_weights(self) -> None:
+        """Nothing: the weights were read at construction."""
 
 
 class TrainedSteps:

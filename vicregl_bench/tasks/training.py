@@ -169,9 +169,9 @@ def train_and_score(
         return Scores()
     runner.model = domain.tested(runner.model)
     if plan.holdout:
-        evaluation.report = reporter.stage(f"scoring the held-out slice{suffix}", len(plan.holdout))
+        evaluation.begin(reporter.stage(f"scoring the held-out slice{suffix}", len(plan.holdout)))
         runner.test_loop.run()
-    evaluation.report = reporter.stage(f"validating{suffix}", len(plan.dataset.val))
+    evaluation.begin(reporter.stage(f"validating{suffix}", len(plan.dataset.val)))
     runner.val_loop.run()
     if not alive():
         return Scores()

@@ -38,6 +38,7 @@ from vicregl_bench.tasks.detection.detectron2_engine import (
     to_yaml,
 )
 from vicregl_bench.tasks.detection.settings import DetectionSettings
+from vicregl_bench.tasks.detection.trained_detector import is_finite
 from vicregl_bench.tasks.domain import Outcome
 from vicregl_bench.tasks.finetune_job import FinetuneJob
 from vicregl_bench.tasks.grid import described, learning_rate_schedule
@@ -106,23 +107,21 @@ class Detectron2Job(FinetuneJob):
             folder, config, clock, stop, self.reporter, f"{described(head)} ({self._place(k)})"
         )
         scores = Scores()
-        try:
-            with (
-                torch.backends.cudnn.flags(enabled=True, allow_tf32=False),
-                _logs_in(folder / "log.txt"),
-            ):
-                _register(dataset, pictures)
-                trainer = _make_trainer(run)
-                diverged_at = _train_to_the_end(trainer, run)
-                if diverged_at < 0:
-                    on_holdout = None
-                    if plan.holdout:
-                        name = "scoring the held-out slice"
-                        on_holdout = self._outcome(plan.holdout, trainer, held, run, name)
-                    on_val = self._outcome(dataset.val, trainer, val, run, "validating")
-                    scores = Scores(on_val, on_holdout)
-        finally:
-            clock.save()
+        with (
+            clock,
+            torch.backends.cudnn.flags(enabled=True, allow_tf32=False),
+            _logs_in(folder / "log.txt"),
+        ):
+            _register(dataset, pictures)
+            trainer = _make_trainer(run)
+            diverged_at = _train_to_the_end(trainer, run)
+            if diverged_at < 0:
+                on_holdout = None
+                if plan.holdout:
+                    name = "scoring the held-out slice"
+                    on_holdout = self._outcome(plan.holdout, trainer, held, run, name)
+                on_val = self._outcome(dataset.val, trainer, val, run, "validating")
+                scores = Scores(on_val, on_holdout)
         save_result(folder / _RESULT, RunResult(head, diverged_at, scores))
         forget_state(folder, but_spent=True)
 
@@ -347,15 +346,14 @@ def _train_to_the_end(trainer: Any, run: _Run) -> int:
     Raises:
         RunInterruptedError: asked to stop; the state is saved.
     """
-    if trainer.start_iter >= trainer.max_iter:
-        return -1
     try:
-        trainer.train()
+        if trainer.start_iter < trainer.max_iter:
+            trainer.train()
     except _StopAfterSavingError:
         raise RunInterruptedError("stopped") from None
     except FloatingPointError:
         return int(trainer.iter)
-    return -1
+    return -1 if is_finite(trainer.model) else int(trainer.max_iter) - 1
 
 
 def _detect(

@@ -8,7 +8,6 @@ from torch import nn
 
 from vicregl_bench.backbones.frozen import FrozenTrunk
 from vicregl_bench.data import DetectionData, Picture, read_detection
-from vicregl_bench.engine.device import choose_device
 from vicregl_bench.heads.sweep import HeadSpec
 from vicregl_bench.records.detections import KeptDetections, save_detections
 from vicregl_bench.records.predictions import image_below
@@ -22,7 +21,6 @@ from vicregl_bench.tasks.detection.metric import Detections, GroundTruth
 from vicregl_bench.tasks.detection.outcome import DetectionOutcome
 from vicregl_bench.tasks.detection.precise_bn import precise_bn
 from vicregl_bench.tasks.detection.settings import DetectionSettings
-from vicregl_bench.tasks.detection.sync_bn import synchronise_batch_norm
 from vicregl_bench.tasks.detection.trained_detector import build_trained, is_finite
 from vicregl_bench.tasks.domain import Config, Domain, Outcome, Stage
 from vicregl_bench.tasks.request import RunRequest
@@ -84,9 +82,7 @@ class Detection(Domain[DetectionData]):
 
     def trained_model(self, head: HeadSpec) -> Any:
         """New layers and the whole backbone."""
-        model = build_trained(self.settings, self.source, masks=self.masks, head_seed=head.seed)
-        synchronise_batch_norm(model, choose_device(self.request.device))
-        return model
+        return build_trained(self.settings, self.source, masks=self.masks, head_seed=head.seed)
 
     def before_scoring(self, model: nn.Module, loader: Callable[[], Any], stage: Stage) -> None:
         """Precise BatchNorm, where the protocol has it; a model that broke says so."""

@@ -19,12 +19,13 @@ from vicregl_bench.heads.detection_sweep import DetectionSweep
 from vicregl_bench.heads.region_proposals import DetectionOptions, Frame, Truth
 from vicregl_bench.tasks.detection.settings import DetectionSettings
 from vicregl_bench.tasks.grid import head_specs
+from vicregl_bench.tasks.swept import SweptSteps
 
 
 def build_detection_sweep(
     settings: DetectionSettings, architecture: Architecture
 ) -> DetectionSweep:
-    """The linear heads of a task on a frozen backbone: learning rates x seeds, in that order."""
+    """The linear heads of a task on a frozen backbone: in the order of `head_specs`."""
     detector = settings.detector
     proposals, regions = architecture.proposals, architecture.regions
     stride = architecture.strides[proposals]
@@ -51,7 +52,7 @@ def build_detection_sweep(
     )
 
 
-class FrozenSweepDetector(BaseDetector):  # type: ignore[misc]
+class FrozenSweepDetector(SweptSteps, BaseDetector):  # type: ignore[misc]
     """mmdet detector whose prediction is one set of boxes a head.
 
     The trunk is no submodule: it is neither trained nor saved nor switched to training mode.
@@ -75,9 +76,6 @@ class FrozenSweepDetector(BaseDetector):  # type: ignore[misc]
         self._trunk, self.sweep = trunk, sweep
         self._maps = (architecture.proposals, architecture.regions)
 
-    def init_weights(self) -> None:
-        """Nothing: the heads are initialised (mmengine's Runner calls this before training)."""
-
     def extract_feat(self, batch_inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Proposal map (B, D1, h, w) and region map (B, D2, h, w)."""
         maps = self._trunk(batch_inputs)
@@ -86,18 +84,6 @@ class FrozenSweepDetector(BaseDetector):  # type: ignore[misc]
         if regions.shape[-2:] != size:
             regions = F.interpolate(regions, size=size, mode="bilinear", align_corners=False)
         return proposals, regions
-
-    def train_step(self, data: Any, optim_wrapper: Any) -> dict[str, Tensor]:
-        """One iteration of every head: hand-written gradients, one optimiser step.
-
-        Returns the mean loss over the heads still trained, and the number of these heads.
-        """
-        batch = self.data_preprocessor(data, True)
-        losses = self.loss(batch["inputs"], batch["data_samples"])["loss_per_head"]
-        optim_wrapper.step()
-        optim_wrapper.zero_grad()
-        alive = self.sweep.diverged_at < 0
-        return {"loss": losses[alive].mean(), "heads": alive.sum()}
 
     def loss(self, batch_inputs: Tensor, batch_data_samples: Sequence[Any]) -> dict[str, Tensor]:
         """Losses of all heads (K,); the gradients are left in the parameters."""

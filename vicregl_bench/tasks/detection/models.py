@@ -27,17 +27,15 @@ from mmengine.model import initialize, kaiming_init
 from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
-from vicregl_bench.backbones.contract import Backbone
 from vicregl_bench.backbones.source import BackboneSource
 from vicregl_bench.engine.mmcv_ext import install_mmcv_ext
 from vicregl_bench.errors import ConfigError
+from vicregl_bench.heads.region_proposals import ANY_OVERLAP
 from vicregl_bench.heads.streams import INITIALISATION, seeded
 from vicregl_bench.tasks.detection.c4_split import REGION_SIDE, split_c4
+from vicregl_bench.tasks.trained import TrainedBackbone
 
 Config = dict[str, Any]
-
-ANY_OVERLAP = 1e-6
-"""IoU from which the best anchor of an object is positive: detectron2 has no bound (mmdet: 0.3)."""
 
 MASK_SIDE = 28
 """Rows and columns of a mask head's output: 14 x 14 regions, once upsampled."""
@@ -98,21 +96,6 @@ class RegionHead(nn.Module):
         """Features (N, width, side, side) of regions (N, C, 14, 14)."""
         features: Tensor = self.norm(self.stage(regions))
         return features
-
-    def init_weights(self) -> None:
-        """Nothing: the weights were read at construction."""
-
-
-class _Maps(nn.Module):
-    """The four maps of a backbone."""
-
-    def __init__(self, body: Backbone) -> None:
-        super().__init__()
-        self.body = body.requires_grad_(True)
-
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        maps: tuple[Tensor, ...] = self.body(images)
-        return maps
 
     def init_weights(self) -> None:
         """Nothing: the weights were read at construction."""
@@ -276,7 +259,7 @@ def build_mask_rcnn_fpn(
         detector or MaskRCNN,
         (run_seed, head_seed),
         data_preprocessor={**data_preprocessor, "pad_mask": True, "pad_size_divisor": 32},
-        backbone={"type": _given, "module": _Maps(body)},
+        backbone={"type": _given, "module": TrainedBackbone(body)},
         neck={
             "type": "FPN",
             "in_channels": list(arch.widths),

@@ -1,6 +1,6 @@
 """The settings of detection: data, and what detectors draw, propose and keep."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt, ValidationInfo, field_validator
 
@@ -60,8 +60,6 @@ class DetectorSection(Section):
 
 class DetectionSettings(Settings):
     """Everything that a run of detection is made of."""
-
-    optional: ClassVar[tuple[str, ...]] = Settings.optional
 
     data: DetectionDataSection
     detector: DetectorSection

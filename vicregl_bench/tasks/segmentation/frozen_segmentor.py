@@ -22,6 +22,7 @@ from vicregl_bench.heads.interpolation import resize_matrix
 from vicregl_bench.heads.sweep import Sweep
 from vicregl_bench.tasks.segmentation.dataset import stack_labels
 from vicregl_bench.tasks.segmentation.settings import SlideSection
+from vicregl_bench.tasks.swept import SweptSteps
 
 
 def windows(shape: tuple[int, int], crop: int, stride: int) -> list[tuple[slice, slice]]:
@@ -123,7 +124,7 @@ def _resize(logits: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(logits[None], size=size, mode="bilinear", align_corners=False)[0]
 
 
-class FrozenSweepSegmentor(BaseSegmentor):  # type: ignore[misc]
+class FrozenSweepSegmentor(SweptSteps, BaseSegmentor):  # type: ignore[misc]
     """mmseg segmentor whose prediction is one label map a head.
 
     The trunk is no submodule: it is neither trained nor saved nor switched to training mode.
@@ -153,19 +154,6 @@ class FrozenSweepSegmentor(BaseSegmentor):  # type: ignore[misc]
         """The maps that the heads read, (B, D_i, h_i, w_i)."""
         maps = self._trunk(inputs)
         return [maps[index] for index in self._maps]
-
-    def train_step(self, data: Any, optim_wrapper: Any) -> dict[str, Tensor]:
-        """One iteration of every head: hand-written gradients, one optimiser step.
-
-        Returns the mean loss over the heads still trained, and the number of these heads. (A key
-        with "loss" in it would be summed by mmengine's parse_losses; it is not called here.)
-        """
-        batch = self.data_preprocessor(data, True)
-        losses = self.loss(batch["inputs"], batch["data_samples"])["loss_per_head"]
-        optim_wrapper.step()
-        optim_wrapper.zero_grad()
-        alive = self.sweep.diverged_at < 0
-        return {"loss": losses[alive].mean(), "heads": alive.sum()}
 
     def loss(self, inputs: Tensor, data_samples: Any) -> dict[str, Tensor]:
         """Losses of all heads (K,); the gradients are left in the parameters."""

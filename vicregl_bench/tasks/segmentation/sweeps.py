@@ -21,7 +21,7 @@ def head_maps(settings: SegmentationSettings, architecture: Architecture) -> tup
 
 
 def build_sweep(settings: SegmentationSettings, architecture: Architecture) -> Sweep:
-    """The heads of a task on a frozen backbone: learning rates x seeds, in that order."""
+    """The heads of a task on a frozen backbone: in the order of `head_specs`."""
     widths = [architecture.widths[index] for index in head_maps(settings, architecture)]
     if settings.fcn is not None:
         return _fcn_sweep(settings, settings.fcn, widths)

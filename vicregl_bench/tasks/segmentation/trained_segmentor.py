@@ -12,9 +12,9 @@ from mmengine.model import initialize
 from mmseg.models import EncoderDecoder
 from mmseg.models.decode_heads import FCNHead
 from mmseg.models.losses import CrossEntropyLoss
-from torch import Tensor, nn
+from torch import Tensor
 
-from vicregl_bench.backbones.contract import Architecture, Backbone
+from vicregl_bench.backbones.contract import Architecture
 from vicregl_bench.backbones.source import BackboneSource
 from vicregl_bench.heads.streams import INITIALISATION, seeded
 from vicregl_bench.tasks.segmentation.decode_head import SplitLinearHead
@@ -23,22 +23,7 @@ from vicregl_bench.tasks.segmentation.settings import (
     SegmentationSettings,
     SlideSection,
 )
-from vicregl_bench.tasks.trained import TrainedSteps
-
-
-class _TrainedBackbone(nn.Module):
-    """A backbone with its weights, all of them trained, as mmsegmentation's configs build one."""
-
-    def __init__(self, body: Backbone) -> None:
-        super().__init__()
-        self.body = body.requires_grad_(True)
-
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        maps: tuple[Tensor, ...] = self.body(images)
-        return maps
-
-    def init_weights(self) -> None:
-        """Nothing: the weights were read at construction."""
+from vicregl_bench.tasks.trained import TrainedBackbone, TrainedSteps
 
 
 class TrainedSegmentor(TrainedSteps, EncoderDecoder):  # type: ignore[misc]
@@ -85,7 +70,7 @@ def build_trained(
             accumulate=settings.schedule.accumulate or 1,
             step_seeds=(run_seed, head_seed),
             data_preprocessor=data_preprocessor,
-            backbone={"type": _TrainedBackbone, "body": backbone},
+            backbone={"type": TrainedBackbone, "body": backbone},
             **_heads(settings, source.architecture),
             test_cfg=_test_options(settings.slide),
         )

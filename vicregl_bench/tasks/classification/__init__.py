@@ -1,0 +1,1 @@
+"""Classification of whole pictures, linear on a frozen backbone."""

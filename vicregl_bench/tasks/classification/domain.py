@@ -1,0 +1,92 @@
+"""What linear classification does in a run: its data, models and scores."""
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vicregl_bench.backbones.frozen import FrozenTrunk
+from vicregl_bench.data import ClassificationData, Labelled, read_classification
+from vicregl_bench.heads.sweep import HeadSpec
+from vicregl_bench.tasks.classification.dataset import preprocessor, test_loader, train_loader
+from vicregl_bench.tasks.classification.frozen_classifier import (
+    FrozenSweepClassifier,
+    build_classifier_sweep,
+)
+from vicregl_bench.tasks.classification.outcome import LabelRanks, RankMetric
+from vicregl_bench.tasks.classification.settings import ClassificationSettings
+from vicregl_bench.tasks.domain import Config, Domain, Outcome
+from vicregl_bench.tasks.request import RunRequest
+
+_TEST_BATCH = 64
+
+
+class Classification(Domain[ClassificationData]):
+    """Top-1 accuracy of whole pictures."""
+
+    metric = "top1"
+    scope = "mmengine"
+    outcome = LabelRanks
+    keeps = False
+
+    def __init__(self, request: RunRequest) -> None:
+        super().__init__(request)
+        data = self.settings.data
+        self.dataset = read_classification(data.dataset, request.data_root, data.variant)
+
+    @property
+    def settings(self) -> ClassificationSettings:
+        """Of the task."""
+        settings = self.request.task.settings
+        assert isinstance(settings, ClassificationSettings)
+        return settings
+
+    def iterations(self, pictures: int) -> int:
+        """Of the whole schedule; a protocol in epochs has as many as its pictures make."""
+        schedule = self.settings.schedule
+        if schedule.epochs is None:
+            return schedule.iters
+        return math.ceil(schedule.epochs * pictures / schedule.batch_size)
+
+    def train_loader(self, pictures: Sequence[Labelled], *, workers: int) -> Config:
+        """Mmengine's configuration of an endless loader of training batches."""
+        return train_loader(
+            pictures,
+            self.settings.data,
+            batch_size=self.settings.schedule.batch_size,
+            seed=self.settings.sweep.run_seed,
+            workers=workers,
+        )
+
+    def test_loader(self, pictures: Sequence[Labelled], *, workers: int) -> Config:
+        """Mmengine's configuration of a loader of central crops."""
+        return test_loader(pictures, self.settings.data, batch_size=_TEST_BATCH, workers=workers)
+
+    def evaluation(self, pictures: Sequence[Labelled], keep: Collection[Any] = ()) -> RankMetric:
+        """An mmengine metric over pictures."""
+        return RankMetric(pictures, len(self.dataset.classes))
+
+    def sweep_model(self, trunk: FrozenTrunk) -> FrozenSweepClassifier:
+        """All heads of the grid on a frozen trunk."""
+        return FrozenSweepClassifier(
+            trunk,
+            build_classifier_sweep(
+                self.settings, self.source.architecture, len(self.dataset.classes)
+            ),
+            preprocessor(self.source.card),
+        )
+
+    def trained_model(self, head: HeadSpec) -> Any:
+        """No task of classification trains the backbone."""
+        raise AssertionError("classification is frozen")
+
+    def save_kept(
+        self,
+        path: Path,
+        pictures: Sequence[Labelled],
+        outcome: Outcome,
+        head: int,
+        kept: Mapping[str, Any],
+    ) -> list[str]:
+        """Nothing is kept of single pictures but their ranks."""
+        return []

@@ -1,0 +1,128 @@
+"""What K classifiers made of every picture: the rank of its class."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from mmengine.evaluator import BaseMetric
+
+from vicregl_bench.data import Labelled
+from vicregl_bench.tasks.domain import HeadScore, Outcome
+
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class LabelRanks(Outcome):
+    """Ranks (N, K) of the true classes of N pictures, 0 for the highest logit.
+
+    Attributes:
+        names: of the pictures.
+        labels: (N,) true classes.
+        ranks: (N, K); of equal logits the true class's counts as the lowest.
+        classes: C.
+    """
+
+    names: tuple[str, ...]
+    labels: IntArray
+    ranks: IntArray
+    classes: int
+
+    def head(self, k: int) -> HeadScore:
+        """Top-1, top-5 and mean per-class accuracy of head k; by class top-1."""
+        right = self.ranks[:, k] == 0
+        by_class = [
+            float(100.0 * right[self.labels == label].mean()) if present else None
+            for label, present in enumerate(np.bincount(self.labels, minlength=self.classes))
+        ]
+        present = [one for one in by_class if one is not None]
+        top1 = float(100.0 * right.mean())
+        return HeadScore(
+            score=top1,
+            scores={
+                "top1": top1,
+                "top5": float(100.0 * (self.ranks[:, k] < 5).mean()),
+                "mean_per_class": float(np.mean(present)),
+            },
+            by_class=tuple(by_class),
+        )
+
+    def interval(self, heads: Sequence[int]) -> tuple[float, float]:
+        """95 % interval of the mean top-1 of some heads: Bayesian bootstrap (Rubin 1981)."""
+        right = (self.ranks[:, list(heads)] == 0).mean(axis=1)
+        generator = np.random.default_rng(0)
+        weights = generator.exponential(size=(1000, len(right)))
+        means = 100.0 * (weights @ right) / weights.sum(axis=1)
+        low, high = np.percentile(means, [2.5, 97.5])
+        return float(low), float(high)
+
+    def to_arrays(self, heads: Sequence[int] | None = None) -> dict[str, Any]:
+        """Plain arrays, for a file; of some heads alone where that is asked for."""
+        chosen = slice(None) if heads is None else list(heads)
+        return {
+            "names": np.array(self.names, dtype=np.str_),
+            "labels": self.labels.astype(np.int32),
+            "ranks": self.ranks[:, chosen].astype(np.int32),
+            "classes": np.array(self.classes, dtype=np.int32),
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Any]) -> "LabelRanks":
+        """What `to_arrays` gave.
+
+        Raises:
+            KeyError: an array is missing.
+        """
+        return cls(
+            names=tuple(map(str, arrays["names"])),
+            labels=arrays["labels"].astype(np.int64),
+            ranks=arrays["ranks"].astype(np.int64),
+            classes=int(arrays["classes"]),
+        )
+
+    @classmethod
+    def together(cls, outcomes: Sequence["LabelRanks | None"]) -> "LabelRanks | None":
+        """Ranks of one head each as one, the last rank where there are none; None for none."""
+        first = next((one for one in outcomes if one is not None), None)
+        if first is None:
+            return None
+        last = np.full_like(first.ranks, first.classes - 1)
+        ranks = np.concatenate([last if one is None else one.ranks for one in outcomes], axis=1)
+        return cls(first.names, first.labels, ranks, first.classes)
+
+
+class RankMetric(BaseMetric):  # type: ignore[misc]
+    """mmengine's metric of (K,) ranks a picture; after a pass `outcome` has them all.
+
+    Args:
+        pictures: in the order of their indices.
+        classes: C.
+    """
+
+    kept: tuple[Mapping[str, Any], ...] = ()
+
+    def __init__(self, pictures: Sequence[Labelled], classes: int) -> None:
+        super().__init__(prefix="sweep")
+        self.pictures, self.classes = tuple(pictures), classes
+        self.outcome: LabelRanks | None = None
+
+    def process(self, data_batch: Any, data_samples: Any) -> None:
+        """Keep index and ranks of every picture of a batch."""
+        self.results += [(one["index"], one["ranks"]) for one in data_samples]
+
+    def compute_metrics(self, results: list[Any]) -> dict[str, float]:
+        """Top-1 of every head, in percent, as `sweep/head<k>/top1`."""
+        ranks = dict(results)
+        missing = len(self.pictures) - len(ranks)
+        if missing:
+            raise RuntimeError(f"{missing} pictures were never evaluated")
+        self.outcome = LabelRanks(
+            names=tuple(picture.name for picture in self.pictures),
+            labels=np.array([picture.label for picture in self.pictures], dtype=np.int64),
+            ranks=np.stack([ranks[index] for index in range(len(self.pictures))]),
+            classes=self.classes,
+        )
+        top1 = 100.0 * (self.outcome.ranks == 0).mean(axis=0)
+        return {f"head{k}/top1": float(value) for k, value in enumerate(top1)}
