@@ -53,19 +53,24 @@ small_rates = dict(
         run_seed=0,
         holdout=0.1))
 families = dict(convnext=small_rates, vit=small_rates)
-# The `ci` profile trains on two CPU cores: fewer proposals and regions, one point of the grid (of the
-# larger rates res5 on every region does not recover in so few iterations).
+# The `ci` profile on two CPU cores: small batches of few regions, on each of which res5 runs, and one
+# point of the grid.
+ci_schedule = dict(iters=100, batch_size=2, steps=dict(milestones=(75, 92)))
 ci_detector = dict(
-    anchors=128, proposals_train=(1000, 200), proposals_test=(500, 100), regions=64)
-ci_warmups = [dict(iters=5, start_factor=0.1)]
+    anchors=128, proposals_train=(1000, 100), proposals_test=(500, 50), regions=32)
+ci_warmups = [dict(iters=10, start_factor=0.1)]
 ci_small_rates = dict(
-    detector=ci_detector, precise_bn=10, sweep=dict(lrs=[1e-4], warmups=ci_warmups, seeds=1))
+    schedule=ci_schedule,
+    detector=ci_detector,
+    precise_bn=10,
+    sweep=dict(lrs=[1e-4], warmups=ci_warmups, seeds=1))
 profiles = dict(
     paper=dict(),
     ci={{_base_.ci}},
     ci_resnet=dict(
+        schedule=ci_schedule,
         detector=ci_detector,
         precise_bn=10,
-        sweep=dict(lrs=[0.02, 0.01], warmups=ci_warmups, seeds=1)),
+        sweep=dict(lrs=[0.01], warmups=ci_warmups, seeds=1)),
     ci_convnext=ci_small_rates,
     ci_vit=ci_small_rates)

@@ -17,7 +17,8 @@ ALLOWED = {
     "records": set(),
     "tables": {"records"},
     "engine": set(),
-    "tasks": {"engine", "backbones", "heads", "data", "records", "checkpoints"},
+    "features": {"backbones", "data", "engine"},
+    "tasks": {"engine", "backbones", "heads", "data", "features", "records", "checkpoints"},
 }
 
 

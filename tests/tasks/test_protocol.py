@@ -409,8 +409,8 @@ def test_mask_rcnn_is_vicregs_1x(name: str, variant: str) -> None:
     ("name", "family", "lrs", "seeds", "iters", "batch"),
     [
         ("voc_det_linear", "resnet", (0.1, 0.05, 0.02, 0.01, 0.005), 3, 60, 4),
-        ("voc_det_frcnn_c4", "resnet", (0.02, 0.01), 1, 60, 4),
-        ("voc_det_frcnn_c4", "vit", (1e-4,), 1, 60, 4),
+        ("voc_det_frcnn_c4", "resnet", (0.01,), 1, 100, 2),
+        ("voc_det_frcnn_c4", "vit", (1e-4,), 1, 100, 2),
         ("coco_semi_maskrcnn", "swin", (0.01,), 1, 30, 2),
     ],
 )
@@ -441,13 +441,13 @@ def test_detection_is_not_for_every_family(name: str, family: str, message: str)
     ("name", "overrides", "message"),
     [
         ("voc_det_linear", {"schedule.accumulate": 2}, "schedule.accumulate is for fine-tuning"),
-        ("voc_det_frcnn_c4", {"schedule.accumulate": 3}, "4 is not 3 equal parts"),
-        ("voc_det_frcnn_c4", {"schedule.iters": 50}, "a step at 55 of 50 iterations is none"),
+        ("voc_det_frcnn_c4", {"schedule.accumulate": 3}, "2 is not 3 equal parts"),
+        ("voc_det_frcnn_c4", {"schedule.iters": 50}, "a step at 92 of 50 iterations is none"),
         ("voc_det_frcnn_c4", {"schedule.steps.milestones": [40, 20]}, "milestones rise"),
         (
             "voc_det_frcnn_c4",
-            {"sweep.warmups": [{"iters": 60, "start_factor": 0.1}]},
-            "60 iterations of warm-up leave none of 60",
+            {"sweep.warmups": [{"iters": 100, "start_factor": 0.1}]},
+            "100 iterations of warm-up leave none of 100",
         ),
         (
             "voc_det_frcnn_c4",
