@@ -26,4 +26,4 @@ profiles = dict(
             iters=30, batch_size=2, steps=dict(milestones=(20, 27)), warmup=dict(iters=5)),
         detector=dict(
             proposals_train=(500, 250), proposals_test=(250, 100), regions=64, anchors=128),
-        sweep=dict(lrs=[0.01], seeds=1)))
+        sweep=dict(lrs=[0.0025], seeds=1)))

@@ -2,6 +2,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 
 from vicregl_bench.backbones.source import BackboneSource, read_backbone
@@ -73,3 +74,15 @@ def test_random_weights_and_contradictions() -> None:
     assert read_backbone("random:resnet50", arch="resnet50_v1").arch == "resnet50_v1"
     with pytest.raises(ConfigError, match="contradict"):
         read_backbone("random:resnet50", arch="resnet18")
+
+
+def test_plain_timm_weights_of_a_small_convnext_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "convnext_atto.pth"
+    torch.save(timm.create_model("convnext_atto").state_dict(), path)
+    assert read_backbone(str(path)).arch == "convnext_atto"
+
+
+@pytest.mark.parametrize("option", [{"method": "vicregl"}, {"prefix": "backbone."}])
+def test_random_weights_have_no_method(option: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match="no --method and no --prefix"):
+        read_backbone("random:resnet18", **option)

@@ -126,7 +126,7 @@ def test_a_picture_that_was_not_kept(kept: Path, tiny_voc: Path, capsys: Capture
 
 
 def test_against_another_record(kept: Path, tiny_voc: Path, capsys: Captured) -> None:
-    other = write_record(kept.parent, voc_record(tiny_voc, name="b.pth"))
+    other = write_record(kept.parent, voc_record(tiny_voc, name="b.pth", key="o" * 64))
     assert _guarded(["show", str(kept), "--pictures"]) == 0
     alone = Image.open(drawn(capsys.readouterr().out)[2]).size
     assert _guarded(["show", str(kept), "--pictures", "--against", str(other)]) == 0
@@ -153,7 +153,7 @@ def test_records_of_other_data_stand_beside_with_a_warning(
 ) -> None:
     record = voc_record(tiny_voc, name="b.pth")
     data = record.data.model_copy(update={"fingerprint": "other"})
-    other = write_record(kept.parent, record.model_copy(update={"data": data}))
+    other = write_record(kept.parent, record.model_copy(update={"data": data, "key": "o" * 64}))
     assert _guarded(["show", str(kept), "--pictures", "--against", str(other)]) == 0
     assert "other data" in capsys.readouterr().err
 
@@ -318,7 +318,7 @@ def test_boxes_are_drawn_like_label_maps(boxes: Path, capsys: Captured) -> None:
 
 
 def test_boxes_beside_another_record(boxes: Path, capsys: Captured) -> None:
-    other = write_record(boxes.parent, box_record(*box_set(boxes), name="b.pth"))
+    other = write_record(boxes.parent, box_record(*box_set(boxes), name="b.pth", key="o" * 64))
     assert _guarded(["show", str(boxes), "--pictures", "--against", str(other)]) == 0
     output = capsys.readouterr()
     assert kinds(drawn(output.out)) == ["predictions", "curve", "classes"]

@@ -135,6 +135,8 @@ def read_backbone(
         ConfigError: unknown architecture, or a ViT's positions are no square grid.
     """
     if ckpt.startswith(RANDOM_PREFIX):
+        if method is not None or prefix is not None:
+            raise ConfigError("random weights have no --method and no --prefix: leave them out")
         return _random_backbone(ckpt.removeprefix(RANDOM_PREFIX), arch, seed)
     checkpoint = load_checkpoint(
         Path(ckpt),

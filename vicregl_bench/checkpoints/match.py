@@ -113,7 +113,7 @@ class _Place:
         return address.rstrip(".") in (self.address.rstrip("."), self.prefix.rstrip("."))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # tensors have no truth value
 class _Candidate:
     """A place, how it covers every target, and the targets that it fits."""
 

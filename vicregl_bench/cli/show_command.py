@@ -155,8 +155,12 @@ def _target(request: PictureRequest, name: str) -> Path:
 
 def _kept(request: PictureRequest, warn: Warn) -> _Kept:
     """The kept predictions asked for; none, and `warn` says why, where nothing is kept."""
+    from vicregl_bench.data import CLASSIFICATION_SETS
+
     name = request.record.predictions_file
     try:
+        if name is None and _dataset(request.record) in CLASSIFICATION_SETS:
+            raise RecordError("classification keeps none")
         if name is None:
             raise RecordError(
                 f"{request.path} keeps no predictions: a run without a score has none; one from "

@@ -52,11 +52,28 @@ def build_settings(model: type[Model], flat: Mapping[str, Any]) -> Model:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        got, why = first.get("input"), first["msg"].removeprefix("Value error, ")
-        if first["type"] == "tuple_type":
-            why = f"it is a list, such as [{json.dumps(got, default=str)}]"
+        got, why = first.get("input"), _in_words(first)
         given = "" if isinstance(got, dict) else f" = {json.dumps(got, default=str)}"
-        raise ConfigError(f"setting {key}{given} is impossible: {why}") from None
+        what = f"setting {key}{given} is" if key else "these settings are"
+        raise ConfigError(f"{what} impossible: {why}") from None
+
+
+def _in_words(error: Any) -> str:
+    """What is wrong with a value, for people."""
+    got = error.get("input")
+    if error["type"] == "tuple_type":
+        if isinstance(got, str) and got.lstrip().startswith(("[", "{")):
+            return "it is a list, and this JSON does not parse"
+        return f"it is a list, such as [{json.dumps(got, default=str)}]"
+    if error["type"] in ("model_type", "dict_type", "model_attributes_type"):
+        return 'it is a group of settings, such as {"iters": 100}'
+    words = {
+        "missing": "it is missing",
+        "extra_forbidden": "there is no such setting",
+        "too_short": "it needs at least one value",
+    }
+    said: str = error["msg"]
+    return words.get(error["type"], said.removeprefix("Value error, "))
 
 
 def require_known(wanted: Iterable[str], planned: Iterable[str], where: str) -> None:

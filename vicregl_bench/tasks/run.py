@@ -93,13 +93,17 @@ def _of_writing(error: OSError, plan: Plan) -> bool:
     if error.errno in _NO_SPACE:
         return True
     name = error.filename
-    if error.errno not in _NO_ACCESS or not isinstance(name, str | bytes | os.PathLike):
+    if error.errno not in (*_NO_ACCESS, errno.ENOENT) or not isinstance(
+        name, str | bytes | os.PathLike
+    ):
         return False
     path = Path(os.fsdecode(name)).resolve()
     out, data = plan.request.out.resolve(), plan.request.data_root.resolve()
     if data.is_relative_to(out) and path.is_relative_to(data):
         return False
     # a parent of the folder is named where the folder cannot be made
+    if error.errno == errno.ENOENT:
+        return out.is_relative_to(path)
     return any(path.is_relative_to(one) for one in (out, plan.work)) or out.is_relative_to(path)
 
 

@@ -112,26 +112,28 @@ class ScheduleSection(Section):
             raise ValueError("a schedule has either poly, steps or cosine")
         if self.steps is not None and self.steps.milestones[-1] >= self.iters:
             raise ValueError(
-                f"a step at {self.steps.milestones[-1]} of {self.iters} iterations is none; set "
-                "schedule.steps.milestones too"
+                f"a step at {self.steps.milestones[-1]} of {self.iters} iterations is none: "
+                f"schedule.steps.milestones have to lie below {self.iters}"
             )
         return self
 
     @model_validator(mode="after")
     def _warm_up_ends(self) -> "ScheduleSection":
         if self.warmup is not None:
-            require_end(self.warmup, self.iters)
+            require_end(self.warmup, self.iters, "schedule.warmup")
         return self
 
 
-def require_end(warmup: WarmupSection, iters: int) -> None:
+def require_end(warmup: WarmupSection, iters: int, name: str) -> None:
     """Stop on a warm-up that does not end before training does.
 
     Raises:
         ValueError: it does not.
     """
     if warmup.iters >= iters:
-        raise ValueError(f"{warmup.iters} iterations of warm-up leave none of {iters}")
+        raise ValueError(
+            f"{warmup.iters} iterations of warm-up leave none of {iters}; set {name} too"
+        )
 
 
 class BackboneSection(Section):
@@ -187,7 +189,7 @@ class Settings(Section):
             if self.schedule.warmup is not None:
                 raise ValueError("a protocol has either one warm-up or a grid of them")
             for warmup in self.sweep.warmups:
-                require_end(warmup, self.schedule.iters)
+                require_end(warmup, self.schedule.iters, "sweep.warmups")
         return self
 
     def dump(self) -> dict[str, Any]:
