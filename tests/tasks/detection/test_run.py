@@ -50,11 +50,11 @@ SHORT: dict[str, Any] = {
 LINEAR: dict[str, Any] = SHORT | {
     "schedule.iters": 4,
     "schedule.steps.milestones": [3],
-    "schedule.warmup.iters": 1,
+    "schedule.warmup.iters": 2,
     "sweep.lrs": [0.05, 0.01],
     "sweep.seeds": 2,
 }
-BRIEF, LONG = {"iters": 1, "start_factor": 0.1}, {"iters": 2, "start_factor": 0.5}
+BRIEF, LONG = {"iters": 2, "start_factor": 0.1}, {"iters": 2, "start_factor": 0.5}
 C4: dict[str, Any] = SHORT | {
     "schedule.iters": 3,
     "schedule.steps.milestones": [2],
@@ -64,9 +64,9 @@ C4: dict[str, Any] = SHORT | {
     "sweep.seeds": 1,
 }
 MASKS: dict[str, Any] = SHORT | {
-    "schedule.iters": 2,
-    "schedule.steps.milestones": [1],
-    "schedule.warmup.iters": 1,
+    "schedule.iters": 3,
+    "schedule.steps.milestones": [2],
+    "schedule.warmup.iters": 2,
 }
 SMALL = {
     "voc_det_linear": LINEAR,
@@ -514,7 +514,7 @@ def c4(voc: Path, tmp_path_factory: pytest.TempPathFactory) -> Whole:
 
 
 TWO = {"sweep.warmups": [BRIEF, LONG]}
-FIRST = "lr 0.02, warmup.iters 1, warmup.start_factor 0.1, seed 0 (1 of 2)"
+FIRST = "lr 0.02, warmup.iters 2, warmup.start_factor 0.1, seed 0 (1 of 2)"
 SECOND = "lr 0.02, warmup.iters 2, warmup.start_factor 0.5, seed 0 (2 of 2)"
 
 
@@ -559,7 +559,7 @@ def test_a_batch_in_parts_is_a_deviation(optimizers: list[Any], voc: Path, tmp_p
 
 def test_runs_that_break_have_no_score(voc: Path, tmp_path: Path) -> None:
     """One of them by its last step, which only precise BatchNorm's forward shows."""
-    warmups = [{"iters": 2, "start_factor": 1e-30}, {"iters": 1, "start_factor": 1.0}]
+    warmups = [{"iters": 2, "start_factor": 1e-30}, {"iters": 2, "start_factor": 1.0}]
     overrides = {"sweep.lrs": [1e30, 1e-3], "sweep.warmups": warmups}
     record = run(voc, tmp_path, "voc_det_frcnn_c4", overrides=overrides).record
     assert [(r.score is None, r.diverged_at) for r in record.results] == [
