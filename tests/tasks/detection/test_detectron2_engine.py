@@ -489,7 +489,7 @@ def test_a_run_gives_our_record(
     assert first.scores["ap"] == 100.0 and first.scores["coco_ap"] == 100.0
     assert second.score is not None and second.score < 80.0
     assert record.best is not None and (record.best.lr, record.best.score) == (0.02, 100.0)
-    assert first.options == {"warmup.iters": 10, "warmup.start_factor": 0.1}
+    assert first.options == {"warmup.iters": 5, "warmup.start_factor": 0.1}
     # the engine is all that differs: norms without decay and difficult objects are the protocol's
     assert [deviation for deviation in record.deviations if "engine" in deviation] == [
         "engine: detectron2 0.6+made-up instead of mmdet"
@@ -501,7 +501,7 @@ def test_a_run_gives_our_record(
     assert record.pictures_file is not None and record.predictions_file is not None
     training = [done for name, done in steps if name.startswith("training lr 0.02")]
     assert training == list(range(1, 31))
-    assert ("validating lr 0.1, warmup.iters 10, warmup.start_factor 0.1, seed 0 (2 of 2)", 6) in (
+    assert ("validating lr 0.1, warmup.iters 5, warmup.start_factor 0.1, seed 0 (2 of 2)", 6) in (
         steps
     )
     assert "training begins" not in capsys.readouterr().out
@@ -532,7 +532,7 @@ def test_what_detectron2_is_given(told: SimpleNamespace, request_: RunRequest) -
 def test_a_run_that_was_stopped_goes_on(
     told: SimpleNamespace, request_: RunRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    name = "training lr 0.02, warmup.iters 10, warmup.start_factor 0.1, seed 0 (1 of 2)"
+    name = "training lr 0.02, warmup.iters 5, warmup.start_factor 0.1, seed 0 (1 of 2)"
     with monkeypatch.context() as patched, pytest.raises(RunInterruptedError, match="17 of 60"):
         runs.run_task(request_, stop_after(patched, name, 17))
     assert told.tracebacks == []  # detectron2 takes it for no failure
@@ -546,7 +546,7 @@ def test_a_run_that_was_stopped_goes_on(
 def test_a_run_stopped_in_validation_trains_no_more(
     told: SimpleNamespace, request_: RunRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    name = "validating lr 0.02, warmup.iters 10, warmup.start_factor 0.1, seed 0 (1 of 2)"
+    name = "validating lr 0.02, warmup.iters 5, warmup.start_factor 0.1, seed 0 (1 of 2)"
     with monkeypatch.context() as patched, pytest.raises(RunInterruptedError, match="30 of 60"):
         runs.run_task(request_, stop_after(patched, name, 2))
     outcome = runs.run_task(request_, Silent())

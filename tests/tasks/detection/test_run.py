@@ -51,7 +51,7 @@ LINEAR: dict[str, Any] = SHORT | {
     "schedule.iters": 4,
     "schedule.steps.milestones": [3],
     "schedule.warmup.iters": 2,
-    "sweep.lrs": [0.05, 0.01],
+    "sweep.lrs": [0.002, 0.0005],
     "sweep.seeds": 2,
 }
 BRIEF, LONG = {"iters": 2, "start_factor": 0.1}, {"iters": 2, "start_factor": 0.5}
@@ -239,10 +239,10 @@ def test_a_linear_run_leaves_a_whole_record(linear: Whole, voc: Path) -> None:
     )
     assert (record.task.metric, record.task.tables, record.task.preset) == ("ap", ("9",), None)
     assert [(r.lr, r.seed) for r in record.results] == [
-        (0.05, 0),
-        (0.05, 1),
-        (0.01, 0),
-        (0.01, 1),
+        (0.002, 0),
+        (0.002, 1),
+        (0.0005, 0),
+        (0.0005, 1),
     ]
     classes = read_detection("voc_boxes", voc).classes
     for result in record.results:
@@ -320,7 +320,7 @@ def test_a_grid_in_one_forward_equals_runs_of_one_head(
     together = run(voc, tmp_path / "grid", "voc_det_linear").record
     losses = torch.stack(sweeps.losses)
     assert losses.shape == (4, 4)
-    for k, lr in ((0, 0.05), (2, 0.01)):  # the first seed of each rate
+    for k, lr in ((0, 0.002), (2, 0.0005)):  # the first seed of each rate
         sweeps.losses.clear()
         overrides = {"sweep.lrs": [lr], "sweep.seeds": 1}
         alone = run(voc, tmp_path / str(lr), "voc_det_linear", overrides=overrides).record
