@@ -44,7 +44,7 @@ def _number(value: Any) -> str:
 
 def print_record(record: Record) -> None:
     """Print a record for people: what was run, the learning-rate curve, the best."""
-    from vicregl_bench.tables.frames import learning_rate_curve, options_text, score_text
+    from vicregl_bench.tables.frames import learning_rate_curve, point_text, score_text
 
     console = _console(100)
     task, checkpoint, data = record.task, record.checkpoint, record.data
@@ -68,22 +68,19 @@ def print_record(record: Record) -> None:
         curve = learning_rate_curve(record)
         top = curve["score"].max()
         more = [name for name in curve if name == "holdout" or name in TITLES]
+        rates = ["learning rate"] if curve["lr"].notna().any() else []
         options = ["grid"] if curve["options"].any() else []
         heads = [
             f"holdout {metric}" if name == "holdout" else metric_title(str(name)) for name in more
         ]
-        table = Table("learning rate", *options, metric, "± seeds", *heads, "", show_edge=False)
+        table = Table(*rates, *options, metric, "± seeds", *heads, "", show_edge=False)
         for row in curve.to_dict("records"):
             score = row["score"]
             bar = "" if score != score or not top else "█" * round(_BAR_WIDTH * score / top)
-            point = (row["lr"], row["options"])
-            best = record.best is not None and point == (
-                record.best.lr,
-                options_text(record.best),
-            )
+            best = record.best is not None and row["point"] == point_text(record.best)
             lost = f" {row['diverged']} diverged" if row["diverged"] else ""
             table.add_row(
-                f"{row['lr']:g}",
+                *(f"{row['lr']:g}" for _ in rates),
                 *(row["options"] for _ in options),
                 *(_number(row[name]) for name in ("score", "std", *more)),
                 bar + (" best" if best else "") + lost,
@@ -92,9 +89,8 @@ def print_record(record: Record) -> None:
         console.print(table)
     if record.best is not None:
         best_, (low, high) = record.best, record.best.interval
-        varied = f", {options_text(best_)}" if best_.options else ""
         where = (
-            f" at lr {best_.lr:g}{varied} "
+            f" at {point_text(best_)} "
             f"({best_.seeds} seed{'s' if best_.seeds > 1 else ''}, chosen on {task.select}); "
             f"95 % over pictures {low:.1f} to {high:.1f}"
         )

@@ -146,15 +146,6 @@ class ClassifierSweep(Heads):
             result[readers] = self._product(x, readers).transpose(0, 1)
         return result
 
-    @torch.no_grad()
-    def mark_not_finite(self, logits: Tensor) -> None:
-        """Mark the heads whose logits (K, ...) are not finite: their last step broke them.
-
-        In training the next iteration's loss shows it; after the last one there is none.
-        """
-        broken = ~torch.isfinite(logits).flatten(1).all(dim=1) & (self.diverged_at < 0)
-        self.diverged_at[broken] = self.iteration - 1
-
     def _by_input(self, heads: Sequence[int]) -> Iterator[tuple[str, list[int]]]:
         """The inputs that any of these heads reads, each with its readers."""
         for name in self.widths:

@@ -21,14 +21,14 @@ class HeadSpec:
     """One head of a sweep.
 
     Attributes:
-        lr: learning rate.
+        lr: learning rate; None of what has none, such as a kNN classifier.
         seed: of its initialisation, dropout and sampling.
         options: what else a grid varies, by name, such as ("warmup.iters", 100).
     """
 
-    lr: float
+    lr: float | None
     seed: int
-    options: tuple[tuple[str, float], ...] = ()
+    options: tuple[tuple[str, float | str], ...] = ()
 
 
 class Heads(nn.Module, ABC):
@@ -69,6 +69,15 @@ class Heads(nn.Module, ABC):
         Raises:
             IndexError: no head k.
         """
+
+    @torch.no_grad()
+    def mark_not_finite(self, logits: Tensor) -> None:
+        """Mark the heads whose logits (K, ...) are not finite: their last step broke them.
+
+        In training the next iteration's loss shows it; after the last one there is none.
+        """
+        broken = ~torch.isfinite(logits).flatten(1).all(dim=1) & (self.diverged_at < 0)
+        self.diverged_at[broken] = self.iteration - 1
 
     def _alive(self) -> list[int]:
         """Indices of the heads that have not diverged."""
@@ -131,15 +140,6 @@ class Sweep(Heads):
         Returns:
             (K, C, h, w), at the size of the first map; those of a diverged head mean nothing.
         """
-
-    @torch.no_grad()
-    def mark_not_finite(self, logits: Tensor) -> None:
-        """Mark the heads whose logits (K, ...) are not finite: their last step broke them.
-
-        In training the next iteration's loss shows it; after the last one there is none.
-        """
-        broken = ~torch.isfinite(logits).flatten(1).all(dim=1) & (self.diverged_at < 0)
-        self.diverged_at[broken] = self.iteration - 1
 
     def _loss_at(self, map_size: tuple[int, int], labels: Tensor) -> DenseCrossEntropy:
         """The loss between logits of that size and labels (..., H, W); kept until H, W change."""

@@ -59,7 +59,7 @@ class DataInfo(_Part):
 class HeadResult(_Part):
     """One point of the grid and seed."""
 
-    lr: float
+    lr: float | None = None  # None of what has no learning rate
     seed: int
     score: float | None  # of the task's metric
     scores: dict[str, float | None] = {}  # every metric, the task's own too
@@ -72,7 +72,7 @@ class HeadResult(_Part):
 class Best(_Part):
     """The best point of the grid: mean and population standard deviation over its seeds."""
 
-    lr: float
+    lr: float | None = None
     score: float
     std: float
     seeds: int

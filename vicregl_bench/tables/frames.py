@@ -135,10 +135,12 @@ def explain_deviations(records: Sequence[Record], table: str | None = None) -> l
 def learning_rate_curve(record: Record) -> pd.DataFrame:
     """Every point of a record's grid, the largest learning rate first: means over its seeds.
 
+    Points of one rate, or of none, stay in the order of the grid.
+
     Returns:
-        Columns `lr`, `options` (what else the grid varies, in words, or empty), `score` and `std`
-        (of the task's metric), `holdout` where a held-out slice chose, the other metrics by their
-        names, and `diverged`, the number of seeds that did.
+        Columns `lr` (NaN where there is none), `options` (what else the grid varies, in words, or
+        empty), `point` (both), `score` and `std` (of the task's metric), `holdout` where a held-out
+        slice chose, the other metrics by their names, and `diverged`, the number of seeds that did.
     """
     metric = record.task.metric
     others = [name for result in record.results for name in result.scores if name != metric]
@@ -151,11 +153,13 @@ def learning_rate_curve(record: Record) -> pd.DataFrame:
         ]
     ).astype(float)
     frame["options"] = [options_text(result) for result in record.results]
-    grouped = frame.groupby(["lr", "options"], sort=True)
+    frame["point"] = [point_text(result) for result in record.results]
+    grouped = frame.groupby(["lr", "options"], sort=False, dropna=False)
     curve = pd.DataFrame(
         {
             "lr": grouped["lr"].first(),
             "options": grouped["options"].first(),
+            "point": grouped["point"].first(),
             "score": grouped["score"].mean(),
             "std": grouped["score"].std(ddof=0),
         }
@@ -171,7 +175,16 @@ def learning_rate_curve(record: Record) -> pd.DataFrame:
 
 def options_text(result: HeadResult | Best) -> str:
     """What a grid varies beside the learning rate, in words; empty where it varies nothing else."""
-    return ", ".join(f"{name} {value:g}" for name, value in sorted(result.options.items()))
+    return ", ".join(
+        f"{name} {value}" if isinstance(value, str) else f"{name} {value:g}"
+        for name, value in sorted(result.options.items())
+    )
+
+
+def point_text(result: HeadResult | Best) -> str:
+    """A point of a grid in words, its learning rate where there is one."""
+    words = [] if result.lr is None else [f"lr {result.lr:g}"]
+    return ", ".join([*words, *filter(None, [options_text(result)])])
 
 
 def render_latex(frame: pd.DataFrame) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
@@ -16,9 +17,9 @@ from PIL import Image
 
 from vicregl_bench.errors import ConfigError
 from vicregl_bench.records.metrics import metric_title
-from vicregl_bench.records.schema import Record
+from vicregl_bench.records.schema import Best, Record
 from vicregl_bench.records.store import write_file
-from vicregl_bench.tables.frames import learning_rate_curve, score_text
+from vicregl_bench.tables.frames import learning_rate_curve, point_text, score_text
 
 LabelMap = npt.NDArray[np.uint8]
 Pixels = npt.NDArray[np.uint8]
@@ -58,7 +59,8 @@ def plain_text(text: str) -> str:
 def draw_curve(record: Record, path: Path) -> None:
     """The score over the learning rate, mean and spread over seeds, the best marked.
 
-    One line for each value of what else the grid varies, such as the warm-up.
+    One line for each value of what else the grid varies, such as the warm-up. A grid without
+    learning rates is drawn point by point, in its order.
 
     Raises:
         ConfigError: the record has no score (interrupted, or every head diverged).
@@ -69,6 +71,31 @@ def draw_curve(record: Record, path: Path) -> None:
     figure = Figure(figsize=(5, 3.2), dpi=120)
     axes = figure.subplots()
     curve = learning_rate_curve(record)
+    best = record.best
+    if curve["lr"].isna().all():
+        _draw_points(axes, curve, None if best is None else point_text(best))
+    else:
+        _draw_rates(axes, curve, best)
+    axes.set_ylabel(f"{metric_title(record.task.metric)} (%)")
+    axes.set_title(plain_text(f"{record.checkpoint.name}, {record.task.name}"), fontsize=9)
+    axes.grid(alpha=0.3)
+    save_figure(figure, path)
+
+
+def _draw_points(axes: Axes, curve: pd.DataFrame, best: str | None) -> None:
+    """One mark a point of the grid."""
+    places = range(len(curve))
+    axes.errorbar(places, curve["score"], yerr=curve["std"], marker="o", capsize=3)
+    names = [plain_text(str(name)) for name in curve["point"]]
+    axes.set_xticks(places, names, rotation=45, ha="right", fontsize=8)
+    if best is not None:
+        place = list(curve["point"]).index(best)
+        axes.axvline(place, linestyle=":", color="grey", label="best")
+        axes.legend(fontsize=8)
+
+
+def _draw_rates(axes: Axes, curve: pd.DataFrame, best: Best | None) -> None:
+    """One line for each value of what the grid varies beside the learning rate."""
     lines = list(curve.groupby("options", sort=False))
     for options, line in lines:
         axes.errorbar(
@@ -79,8 +106,7 @@ def draw_curve(record: Record, path: Path) -> None:
             capsize=3,
             label=plain_text(str(options)) or None,
         )
-    best = record.best
-    if best is not None:
+    if best is not None and best.lr is not None:
         axes.axvline(best.lr, linestyle=":", color="grey", label="best")
         if len(lines) > 1:  # the rate alone does not say which point
             axes.plot(best.lr, best.score, "*", color="black", markersize=12, zorder=3)
@@ -93,10 +119,6 @@ def draw_curve(record: Record, path: Path) -> None:
     axes.set_xticks(rates, [f"{lr:g}" for lr in rates], rotation=45, fontsize=8)
     axes.set_xticks([], minor=True)
     axes.set_xlabel("learning rate")
-    axes.set_ylabel(f"{metric_title(record.task.metric)} (%)")
-    axes.set_title(plain_text(f"{record.checkpoint.name}, {record.task.name}"), fontsize=9)
-    axes.grid(alpha=0.3)
-    save_figure(figure, path)
 
 
 def _without(record: Record) -> str:

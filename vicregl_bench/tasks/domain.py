@@ -23,7 +23,7 @@ from vicregl_bench.data import (
 )
 from vicregl_bench.heads.sweep import HeadSpec
 from vicregl_bench.tasks.request import RunRequest
-from vicregl_bench.tasks.settings import Settings
+from vicregl_bench.tasks.settings import Settings, TrainedSettings
 
 Item = Pair | Picture | Labelled
 DataSet = SegmentationData | DetectionData | ClassificationData
@@ -89,14 +89,12 @@ class Domain(ABC, Generic[Data]):
 
     Attributes:
         metric: the score that rates are chosen by, of `records.metrics`.
-        scope: mmengine's default scope.
         outcome: class of the outcomes.
         keeps: whether predictions of some val pictures are kept.
         dataset: lists of pictures.
     """
 
     metric: ClassVar[str]
-    scope: ClassVar[str]
     outcome: ClassVar[type[Outcome]]
     keeps: ClassVar[bool] = True
     dataset: Data
@@ -107,6 +105,47 @@ class Domain(ABC, Generic[Data]):
     @property
     @abstractmethod
     def settings(self) -> Settings:
+        """Of the task."""
+
+    def pictures(self, outcome: Outcome, best: Sequence[int]) -> dict[str, Any]:
+        """Arrays to be kept beside the record, for comparisons: of the best heads, or of all."""
+        return outcome.to_arrays(best)
+
+    @abstractmethod
+    def save_kept(
+        self,
+        path: Path,
+        pictures: Sequence[Any],
+        outcome: Outcome,
+        head: int,
+        kept: Mapping[str, Any],
+    ) -> list[str]:
+        """Write one head's predictions of some pictures to a file, if there are any.
+
+        Args:
+            path: of the file.
+            pictures: whose predictions are wanted.
+            outcome: of all heads.
+            head: which of them is meant.
+            kept: of this head's evaluation.
+
+        Returns:
+            Names of the pictures that there is no prediction of.
+        """
+
+
+class TrainedDomain(Domain[Data]):
+    """The own part of a run that trains by gradients.
+
+    Attributes:
+        scope: mmengine's default scope.
+    """
+
+    scope: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def settings(self) -> TrainedSettings:
         """Of the task."""
 
     def iterations(self, pictures: int) -> int:
@@ -151,30 +190,4 @@ class Domain(ABC, Generic[Data]):
 
         Raises:
             RunInterruptedError: asked to stop.
-        """
-
-    def pictures(self, outcome: Outcome, best: Sequence[int]) -> dict[str, Any]:
-        """Arrays to be kept beside the record, for comparisons: of the best heads, or of all."""
-        return outcome.to_arrays(best)
-
-    @abstractmethod
-    def save_kept(
-        self,
-        path: Path,
-        pictures: Sequence[Any],
-        outcome: Outcome,
-        head: int,
-        kept: Mapping[str, Any],
-    ) -> list[str]:
-        """Write one head's predictions of some pictures to a file, if there are any.
-
-        Args:
-            path: of the file.
-            pictures: whose predictions are wanted.
-            outcome: of all heads.
-            head: which of them is meant.
-            kept: of this head's evaluation.
-
-        Returns:
-            Names of the pictures that there is no prediction of.
         """

@@ -19,6 +19,10 @@ def make_domain(request: RunRequest) -> Domain[Any]:
         from vicregl_bench.tasks.detection.domain import Detection
 
         return Detection(request)
+    if request.task.info.kind == "classification_knn_probe":
+        from vicregl_bench.tasks.classification.knn import Knn
+
+        return Knn(request)
     if request.task.info.domain == "classification":
         from vicregl_bench.tasks.classification.domain import Classification
 

@@ -25,12 +25,11 @@ from vicregl_bench.heads.sweep import HeadSpec
 from vicregl_bench.records import Record
 from vicregl_bench.tasks.grid import described, head_specs
 from vicregl_bench.tasks.job import Job
+from vicregl_bench.tasks.measured import Measured, join_scores
 from vicregl_bench.tasks.plan import Plan
 from vicregl_bench.tasks.run_result import RunResult, load_result, save_result
 from vicregl_bench.tasks.state import Clock, Spent, forget_state, read_spent
 from vicregl_bench.tasks.training import (
-    Measured,
-    Scores,
     optimizer_options,
     train_and_score,
     warn_of_divergence,
@@ -47,15 +46,15 @@ class FinetuneJob(Job):
 
     def __init__(self, plan: Plan, reporter: Reporter, found: Record | None) -> None:
         super().__init__(plan, reporter, found)
-        self.heads = head_specs(plan.task.settings)
+        self.heads = head_specs(plan.task.training)
         self.folders = tuple(plan.work / "runs" / _folder(head) for head in self.heads)
         self._loaded: dict[int, RunResult] = {}
         self._waited_for: tuple[int, ...] = ()
 
     @property
-    def total_iterations(self) -> int:
+    def total(self) -> int:
         """Iterations of all runs together."""
-        return self.plan.task.settings.schedule.iters * len(self.heads)
+        return self.plan.task.training.schedule.iters * len(self.heads)
 
     def spent(self) -> Spent:
         """What all runs took together, whatever process had them; the memory is the largest."""
@@ -103,7 +102,8 @@ class FinetuneJob(Job):
             return None
         diverged_at = tuple(result.diverged_at for result in done)
         warn_of_divergence(self.heads, diverged_at, self.reporter)
-        return Measured(self.heads, diverged_at, self._together([result.scores for result in done]))
+        scores = join_scores(self.plan.domain.outcome, [result.scores for result in done])
+        return Measured(self.heads, diverged_at, scores)
 
     def _lock(self, stop: StopFlag) -> None:
         while not stop.requested:
@@ -195,19 +195,10 @@ class FinetuneJob(Job):
                     return
         raise RunInterruptedError("stopped")
 
-    def _together(self, scores: Sequence[Scores]) -> Scores:
-        """The scores of runs of one head each as those of all heads."""
-        outcome = self.plan.domain.outcome
-        return Scores(
-            outcome.together([one.val for one in scores]),
-            outcome.together([one.held for one in scores]),
-            tuple(one.kept[0] if one.kept else {} for one in scores),
-        )
-
     def _train(self, k: int, stop: StopFlag) -> None:
         plan, head, folder = self.plan, self.heads[k], self.folders[k]
         clock = Clock(folder, plan.device)
-        model = plan.domain.trained_model(head)
+        model = plan.training.trained_model(head)
         with clock, torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             scores = train_and_score(
                 plan,
@@ -233,7 +224,7 @@ def _folder(head: HeadSpec) -> str:
 def _optimizer(plan: Plan, model: nn.Module, head: HeadSpec) -> OptimWrapper:
     kind, options = optimizer_options(plan.task)
     groups: Any = model.parameters()
-    if plan.task.settings.schedule.optimizer.norm_decay is False:
+    if plan.task.training.schedule.optimizer.norm_decay is False:
         groups = _without_norm_decay(model)
     optimizer = getattr(torch.optim, kind)(groups, lr=head.lr, **options)
     if plan.precision == "bf16":

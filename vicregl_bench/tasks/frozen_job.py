@@ -1,43 +1,36 @@
 """The whole sweep on one frozen forward: all heads of a task are trained in one mmengine run."""
 
-from vicregl_bench.backbones.frozen import FrozenTrunk
 from vicregl_bench.engine.reporter import Reporter
 from vicregl_bench.engine.stop import StopFlag
 from vicregl_bench.heads.sweep import Heads
 from vicregl_bench.records import Record, TrainedParameter
-from vicregl_bench.tasks.job import Job
+from vicregl_bench.tasks.job import TrunkJob
+from vicregl_bench.tasks.measured import Measured
 from vicregl_bench.tasks.plan import Plan
-from vicregl_bench.tasks.state import Clock, Spent, forget_state
+from vicregl_bench.tasks.state import Spent, forget_state
 from vicregl_bench.tasks.training import (
-    Measured,
     build_optimizer,
     train_and_score,
     warn_of_divergence,
 )
 
 
-class FrozenJob(Job):
+class FrozenJob(TrunkJob):
     """A frozen task: one process has it alone."""
 
     def __init__(self, plan: Plan, reporter: Reporter, found: Record | None) -> None:
         super().__init__(plan, reporter, found)
-        self.clock = Clock(plan.work, plan.device)
-        task, source = plan.task, plan.request.source
-        self.trunk = FrozenTrunk(
-            source.build(task.settings.backbone.output_stride),
-            precision=plan.precision,
-            device=plan.device,
-        )
-        self.model = plan.domain.sweep_model(self.trunk)
+        self.model = plan.training.sweep_model(self.trunk)
         self.sweep: Heads = self.model.sweep
+
+    @property
+    def total(self) -> int:
+        """Iterations, which all heads share."""
+        return self.plan.task.training.schedule.iters
 
     def spent(self) -> Spent:
         """What it took so far, earlier interrupted parts included."""
         return self.clock.spent()
-
-    def unchanged(self) -> bool:
-        """Whether the trunk is what it was."""
-        return self.trunk.unchanged()
 
     def trained(self) -> tuple[TrainedParameter, ...]:
         """The parameters of the first head; those of the others are alike."""
@@ -68,13 +61,8 @@ class FrozenJob(Job):
             RuntimeError: the trunk changed.
         """
         plan, sweep = self.plan, self.sweep
-        self.lock.acquire(timeout=0)
-        if self.left_by_another() is not None:
+        if not self.take():
             return None
-        if self.begins_again():
-            self.forget()
-            self.note_repeat()
-        self.clock = Clock(plan.work, plan.device)
         with self.clock:
             scores = train_and_score(
                 plan,
@@ -88,8 +76,5 @@ class FrozenJob(Job):
             )
         diverged_at = tuple(int(at) for at in sweep.diverged_at)
         warn_of_divergence(sweep.heads, diverged_at, self.reporter)
-        if not self.unchanged():
-            raise RuntimeError(
-                "the frozen backbone changed during the run: a defect of vicregl-bench"
-            )
+        self.require_unchanged()
         return Measured(sweep.heads, diverged_at, scores)

@@ -3,13 +3,13 @@
 from typing import Any
 
 from vicregl_bench.heads.sweep import HeadSpec
-from vicregl_bench.tasks.settings import Settings, WarmupSection
+from vicregl_bench.tasks.settings import TrainedSettings, WarmupSection
 
 
-def head_specs(settings: Settings) -> tuple[HeadSpec, ...]:
+def head_specs(settings: TrainedSettings) -> tuple[HeadSpec, ...]:
     """Learning rates x warm-ups x seeds, in that order."""
     sweep = settings.sweep
-    options: list[tuple[tuple[str, float], ...]] = [()]
+    options: list[tuple[tuple[str, float | str], ...]] = [()]
     if sweep.warmups is not None:
         options = [
             (("warmup.iters", one.iters), ("warmup.start_factor", one.start_factor))
@@ -24,7 +24,7 @@ def head_specs(settings: Settings) -> tuple[HeadSpec, ...]:
 
 
 def learning_rate_schedule(
-    settings: Settings, head: HeadSpec | None = None
+    settings: TrainedSettings, head: HeadSpec | None = None
 ) -> list[dict[str, Any]]:
     """Mmengine configuration: a linear warm-up where there is one, then poly, cosine or steps.
 
@@ -37,7 +37,7 @@ def learning_rate_schedule(
     if head is not None and head.options:
         chosen = dict(head.options)
         warmup = WarmupSection(
-            iters=int(chosen["warmup.iters"]), start_factor=chosen["warmup.start_factor"]
+            iters=int(chosen["warmup.iters"]), start_factor=float(chosen["warmup.start_factor"])
         )
     begin = warmup.iters if warmup else 0
     falling: dict[str, Any]
@@ -75,5 +75,9 @@ def learning_rate_schedule(
 
 def described(head: HeadSpec) -> str:
     """A head in words, such as "lr 0.1, seed 0"."""
-    options = "".join(f", {name} {value:g}" for name, value in head.options)
-    return f"lr {head.lr:g}{options}, seed {head.seed}"
+    words = [] if head.lr is None else [f"lr {head.lr:g}"]
+    words += [
+        f"{name} {value}" if isinstance(value, str) else f"{name} {value:g}"
+        for name, value in head.options
+    ]
+    return ", ".join([*words, f"seed {head.seed}"])

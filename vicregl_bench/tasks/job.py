@@ -4,17 +4,18 @@ import contextlib
 from abc import ABC, abstractmethod
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import ClassVar, Self
 
 from filelock import FileLock
 
 from vicregl_bench.atomic import write_atomic
+from vicregl_bench.backbones.frozen import FrozenTrunk
 from vicregl_bench.engine.reporter import Reporter
 from vicregl_bench.engine.stop import StopFlag
 from vicregl_bench.records import Record, TrainedParameter, find_record
+from vicregl_bench.tasks.measured import Measured
 from vicregl_bench.tasks.plan import Plan
-from vicregl_bench.tasks.state import Spent
-from vicregl_bench.tasks.training import Measured
+from vicregl_bench.tasks.state import Clock, Spent
 
 
 class Job(ABC):
@@ -24,7 +25,12 @@ class Job(ABC):
         plan: of the run.
         reporter: of the progress.
         found: an earlier record of the same key.
+
+    Attributes:
+        unit: what its progress is counted in.
     """
+
+    unit: ClassVar[str] = "iterations"
 
     def __init__(self, plan: Plan, reporter: Reporter, found: Record | None) -> None:
         self.plan, self.reporter, self.found = plan, reporter, found
@@ -43,9 +49,9 @@ class Job(ABC):
         self.lock.release(force=True)
 
     @property
-    def total_iterations(self) -> int:
-        """Iterations of the whole task."""
-        return self.plan.task.settings.schedule.iters
+    @abstractmethod
+    def total(self) -> int:
+        """Iterations of the whole task, or what else its progress is counted in."""
 
     @abstractmethod
     def spent(self) -> Spent:
@@ -103,3 +109,48 @@ class Job(ABC):
         """From now on what is in the folder belongs to the repeat of the record found."""
         assert self.found is not None
         write_atomic(self._repeated, self.found.created.encode())
+
+
+class TrunkJob(Job):
+    """A job on a frozen trunk, which one process has alone."""
+
+    def __init__(self, plan: Plan, reporter: Reporter, found: Record | None) -> None:
+        super().__init__(plan, reporter, found)
+        self.clock = Clock(plan.work, plan.device)
+        self.trunk = FrozenTrunk(
+            plan.request.source.build(plan.task.settings.backbone.output_stride),
+            precision=plan.precision,
+            device=plan.device,
+        )
+
+    def unchanged(self) -> bool:
+        """Whether the trunk is what it was."""
+        return self.trunk.unchanged()
+
+    def take(self) -> bool:
+        """Take the lock, and forget what `--force` makes void.
+
+        Returns whether there is work left: not where another process has left the record.
+
+        Raises:
+            filelock.Timeout: another process has the run.
+        """
+        self.lock.acquire(timeout=0)
+        if self.left_by_another() is not None:
+            return False
+        if self.begins_again():
+            self.forget()
+            self.note_repeat()
+        self.clock = Clock(self.plan.work, self.plan.device)
+        return True
+
+    def require_unchanged(self) -> None:
+        """Stop where the trunk is not what it was.
+
+        Raises:
+            RuntimeError: it changed.
+        """
+        if not self.unchanged():
+            raise RuntimeError(
+                "the frozen backbone changed during the run: a defect of vicregl-bench"
+            )

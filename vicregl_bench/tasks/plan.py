@@ -17,7 +17,7 @@ from vicregl_bench.engine.device import choose_device, default_precision
 from vicregl_bench.engine.reporter import Precision, Reporter
 from vicregl_bench.errors import ConfigError
 from vicregl_bench.records.predictions import picture_name
-from vicregl_bench.tasks.domain import DataSet, Domain, Item
+from vicregl_bench.tasks.domain import DataSet, Domain, Item, TrainedDomain
 from vicregl_bench.tasks.domains import make_domain
 from vicregl_bench.tasks.protocol import Task
 from vicregl_bench.tasks.request import RunRequest
@@ -49,6 +49,12 @@ class Plan:
     def task(self) -> Task:
         """The protocol."""
         return self.request.task
+
+    @property
+    def training(self) -> TrainedDomain[Any]:
+        """The domain, of a task that trains by gradients."""
+        assert isinstance(self.domain, TrainedDomain)
+        return self.domain
 
     @property
     def dataset(self) -> DataSet:
@@ -83,8 +89,9 @@ def make_plan(request: RunRequest) -> Plan:
         train, holdout = split_holdout(
             dataset.train, share=settings.sweep.holdout, seed=settings.sweep.run_seed
         )
-    request = _with_iterations(request, domain.iterations(len(train)))
-    domain.request = request
+    if isinstance(domain, TrainedDomain):
+        request = _with_iterations(request, domain.iterations(len(train)))
+        domain.request = request
     print_ = fingerprint(dataset.splits)
     deviations = [str(deviation) for deviation in task.deviations]
     deviations += [f"data: {note}" for note in dataset.notes]
@@ -129,7 +136,7 @@ def make_plan(request: RunRequest) -> Plan:
 def _with_iterations(request: RunRequest, iterations: int) -> RunRequest:
     """The request with the iterations that its schedule has on its data."""
     task = request.task
-    schedule = task.settings.schedule.model_copy(update={"iters": iterations})
+    schedule = task.training.schedule.model_copy(update={"iters": iterations})
     settings = task.settings.model_copy(update={"schedule": schedule})
     return replace(request, task=task.model_copy(update={"settings": settings}))
 

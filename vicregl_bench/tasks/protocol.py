@@ -17,10 +17,10 @@ from pydantic import SerializeAsAny
 from vicregl_bench.backbones.family import Family
 from vicregl_bench.engine.settings import Section, build_settings, flatten, require_known
 from vicregl_bench.errors import ConfigError
-from vicregl_bench.tasks.classification.settings import ClassificationSettings
+from vicregl_bench.tasks.classification.settings import ClassificationSettings, KnnSettings
 from vicregl_bench.tasks.detection.settings import DetectionSettings
 from vicregl_bench.tasks.segmentation.settings import SegmentationSettings
-from vicregl_bench.tasks.settings import Settings
+from vicregl_bench.tasks.settings import Settings, TrainedSettings
 
 PROFILES = ("paper", "ci")
 
@@ -33,6 +33,7 @@ Kind = Literal[
     "detection_linear_frozen",
     "detection_mask_rcnn_finetuned",
     "classification_linear_frozen",
+    "classification_knn_probe",
 ]
 
 
@@ -56,15 +57,26 @@ class ProtocolInfo(Section):
     @property
     def frozen(self) -> bool:
         """Whether the backbone stays as it is, so that all heads share its forward."""
-        return self.kind.endswith("_frozen")
+        return not self.kind.endswith("_finetuned")
+
+    @property
+    def probe(self) -> bool:
+        """Whether nothing is trained by gradients on batches of pictures."""
+        return self.kind.endswith("_probe")
 
 
-SETTINGS: dict[str, type[Settings]] = {
-    "segmentation": SegmentationSettings,
-    "detection": DetectionSettings,
-    "classification": ClassificationSettings,
+SETTINGS: dict[Kind, type[Settings]] = {
+    "segmentation_linear_frozen": SegmentationSettings,
+    "segmentation_linear_finetuned": SegmentationSettings,
+    "segmentation_fcn_frozen": SegmentationSettings,
+    "segmentation_fcn_finetuned": SegmentationSettings,
+    "detection_c4_finetuned": DetectionSettings,
+    "detection_linear_frozen": DetectionSettings,
+    "detection_mask_rcnn_finetuned": DetectionSettings,
+    "classification_linear_frozen": ClassificationSettings,
+    "classification_knn_probe": KnnSettings,
 }
-"""Domain -> what its protocols are made of."""
+"""What a protocol of each kind is made of."""
 
 
 class Deviation(Section):
@@ -89,6 +101,12 @@ class Task(Section):
     preset: str | None = None  # of a protocol that has several
     settings: SerializeAsAny[Settings]
     deviations: tuple[Deviation, ...]
+
+    @property
+    def training(self) -> TrainedSettings:
+        """The settings, of a task that trains by gradients."""
+        assert isinstance(self.settings, TrainedSettings)
+        return self.settings
 
 
 def config_folder() -> Path:
@@ -182,7 +200,7 @@ def load_task(
     profiles = config["profiles"]
     if profile not in profiles:
         raise ConfigError(f"task {name} has no profile {profile!r}; it has {', '.join(profiles)}")
-    kind = SETTINGS[info.domain]
+    kind = SETTINGS[info.kind]
     sections = {key: config[key] for key in kind.model_fields if key in config}
     families = config.get("families", {})
     preset, own = _preset(config, preset, suggested, name, family)
@@ -195,10 +213,8 @@ def load_task(
     require_known(wanted, [*planned, *kind.optional], name)
     before = build_settings(kind, planned)
     after = build_settings(kind, planned | wanted)
-    if info.frozen and after.schedule.accumulate is not None:
-        raise ConfigError("schedule.accumulate is for fine-tuning: frozen heads need little memory")
-    if info.frozen and after.sweep.warmups is not None:
-        raise ConfigError("sweep.warmups is for fine-tuning: frozen heads have one schedule")
+    if info.frozen and isinstance(after, TrainedSettings):
+        _require_frozen(after)
     old, new = flatten(before.dump()), flatten(after.dump())
     return Task(
         info=info,
@@ -211,6 +227,14 @@ def load_task(
             if old.get(key) != new.get(key)
         ),
     )
+
+
+def _require_frozen(settings: TrainedSettings) -> None:
+    """Stop on what only fine-tuning has."""
+    if settings.schedule.accumulate is not None:
+        raise ConfigError("schedule.accumulate is for fine-tuning: frozen heads need little memory")
+    if settings.sweep.warmups is not None:
+        raise ConfigError("sweep.warmups is for fine-tuning: frozen heads have one schedule")
 
 
 def _preset(

@@ -8,10 +8,10 @@ import numpy as np
 
 from vicregl_bench.records import Best, HeadResult
 from vicregl_bench.tasks.domain import Outcome
-from vicregl_bench.tasks.training import Measured
+from vicregl_bench.tasks.measured import Measured
 
-Point = tuple[float, tuple[tuple[str, Any], ...]]
-"""Of the grid: a learning rate, and what else is varied."""
+Point = tuple[float | None, tuple[tuple[str, Any], ...]]
+"""Of the grid: a learning rate, where there is one, and what else is varied."""
 
 
 def _number(value: float | None) -> float | None:

@@ -30,10 +30,11 @@ from vicregl_bench.records.predictions import predictions_path
 from vicregl_bench.tasks.finetune_job import FinetuneJob
 from vicregl_bench.tasks.frozen_job import FrozenJob
 from vicregl_bench.tasks.job import Job
+from vicregl_bench.tasks.measured import Measured
 from vicregl_bench.tasks.plan import Plan, make_plan, with_doubts
+from vicregl_bench.tasks.probe_job import ProbeJob
 from vicregl_bench.tasks.request import RunRequest
 from vicregl_bench.tasks.results import choose_best, head_results
-from vicregl_bench.tasks.training import Measured
 
 _LOCK_S = 60  # to write an interrupted record: others hold the lock for as long as writing takes
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # reading raises none of these
@@ -120,6 +121,8 @@ def _job_class(plan: Plan) -> type[Job]:
         detectron2_job.require_possible(plan)
         require_detectron2()
         return detectron2_job.Detectron2Job
+    if plan.task.info.probe:
+        return ProbeJob
     return FrozenJob if plan.task.info.frozen else FinetuneJob
 
 
@@ -183,12 +186,12 @@ def _interrupted(job: Job) -> tuple[Path, Record]:
         RunInterruptedError: always else.
     """
     plan = job.plan
-    done = f"interrupted after {job.spent().iterations} of {job.total_iterations}"
+    done = f"interrupted after {job.spent().iterations} of {job.total} {job.unit}"
     try:
         held = job.lock.acquire(timeout=_LOCK_S)
     except Timeout:
         raise RunInterruptedError(
-            f"{done} iterations; another process holds {job.plan.work}, so no record says so: run "
+            f"{done}; another process holds {job.plan.work}, so no record says so: run "
             "the same command again to resume"
         ) from None
     with held:
@@ -198,13 +201,11 @@ def _interrupted(job: Job) -> tuple[Path, Record]:
         found = find_record(plan.request.out, plan.key)
         if found is not None and found[1].status != "interrupted":
             raise RunInterruptedError(
-                f"{done} iterations; the earlier record stays: {found[0]}; the same command with "
+                f"{done}; the earlier record stays: {found[0]}; the same command with "
                 "--force resumes"
             )
         path = write_record(plan.request.out, _record(job, "interrupted"))
-    raise RunInterruptedError(
-        f"{done} iterations; kept in {path}: run the same command again to resume"
-    )
+    raise RunInterruptedError(f"{done}; kept in {path}: run the same command again to resume")
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
@@ -297,7 +298,7 @@ def _record(job: Job, status: str) -> Record:
                 fingerprint_kind=plan.fingerprint.kind,
             ),
             "deviations": plan.deviations,
-            "progress": Progress(iterations=spent.iterations, of=job.total_iterations),
+            "progress": Progress(iterations=spent.iterations, of=job.total),
             "frozen_hash_unchanged": job.unchanged(),
             "trained": job.trained(),
             "cost": spent.cost(),

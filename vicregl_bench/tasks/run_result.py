@@ -11,7 +11,7 @@ from vicregl_bench.errors import RecordError
 from vicregl_bench.heads.sweep import HeadSpec
 from vicregl_bench.records.arrays import read_arrays, write_arrays
 from vicregl_bench.tasks.domain import Outcome
-from vicregl_bench.tasks.training import Scores
+from vicregl_bench.tasks.measured import Scores
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,7 @@ def save_result(path: Path, result: RunResult) -> None:
         RecordError: no space or no permission.
     """
     arrays: dict[str, Any] = {
-        "lr": np.array(result.head.lr, dtype=np.float64),
-        "seed": np.array(result.head.seed),
-        "options": np.array(json.dumps(result.head.options)),
+        "head": np.array(json.dumps([result.head.lr, result.head.seed, result.head.options])),
         "diverged_at": np.array(result.diverged_at),
     }
     for group, outcome in (("val", result.scores.val), ("held", result.scores.held)):
@@ -63,8 +61,8 @@ def load_result(path: Path, head: HeadSpec, kind: type[Outcome]) -> RunResult:
     """
     arrays = read_arrays(path)
     try:
-        options = tuple((str(name), value) for name, value in json.loads(str(arrays["options"])))
-        found = HeadSpec(float(arrays["lr"]), int(arrays["seed"]), options)
+        lr, seed, options = json.loads(str(arrays["head"]))
+        found = HeadSpec(lr, seed, tuple((str(name), value) for name, value in options))
         diverged_at = int(arrays["diverged_at"])
         val, held = (
             kind.from_arrays(group) if (group := _group(arrays, name)) else None

@@ -1,13 +1,16 @@
 """The settings that every kind of task has: schedule, optimiser, sweep, backbone."""
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, PositiveInt, field_validator, model_validator
+from pydantic import Field, PositiveInt, ValidationInfo, field_validator, model_validator
 
 from vicregl_bench.engine.settings import Section
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Size = tuple[PositiveInt, PositiveInt]
+Sets = Mapping[str, tuple[Sequence[str], int]]
+"""Name of a data set -> its variants and its number of classes."""
 
 
 class DataSetSection(Section):
@@ -15,6 +18,34 @@ class DataSetSection(Section):
 
     dataset: str
     variant: str
+
+
+class KnownDataSection(DataSetSection):
+    """A data set whose variants and classes are known.
+
+    Attributes:
+        sets: those that there are.
+    """
+
+    sets: ClassVar[Sets]
+
+    num_classes: int
+
+    @field_validator("variant")
+    @classmethod
+    def _variant_of_the_data_set(cls, variant: str, info: ValidationInfo) -> str:
+        dataset = info.data.get("dataset")
+        if dataset is not None and variant not in cls.sets[dataset][0]:
+            raise ValueError(f"{dataset} has {' and '.join(cls.sets[dataset][0])}")
+        return variant
+
+    @field_validator("num_classes")
+    @classmethod
+    def _classes_of_the_data_set(cls, num_classes: int, info: ValidationInfo) -> int:
+        dataset = info.data.get("dataset")
+        if dataset is not None and num_classes != cls.sets[dataset][1]:
+            raise ValueError(f"{dataset} has {cls.sets[dataset][1]} classes")
+        return num_classes
 
 
 class OptimizerSection(Section):
@@ -142,15 +173,20 @@ class BackboneSection(Section):
     output_stride: Literal[8, 16, 32] | None = None  # of a ResNet; the others have their own
 
 
-class SweepSection(Section):
+class SelectionSection(Section):
+    """What the point of a grid is chosen on."""
+
+    run_seed: Annotated[int, Field(ge=0)]
+    holdout: Annotated[float, Field(gt=0.0, lt=1.0)]  # share of train for `--select holdout`
+
+
+class SweepSection(SelectionSection):
     """Learning rates x warm-ups x seeds."""
 
     lrs: Annotated[tuple[Annotated[float, Field(gt=0.0)], ...], Field(min_length=1)]
     # where the warm-up is part of the grid, it stands here and not in the schedule
     warmups: Annotated[tuple[WarmupSection, ...], Field(min_length=1)] | None = None
     seeds: PositiveInt
-    run_seed: Annotated[int, Field(ge=0)]
-    holdout: Annotated[float, Field(gt=0.0, lt=1.0)]  # share of train for `--select holdout`
 
     @field_validator("lrs")
     @classmethod
@@ -176,15 +212,27 @@ class Settings(Section):
         optional: settings that no file in eval_configs/ names; each is a deviation.
     """
 
-    optional: ClassVar[tuple[str, ...]] = ("schedule.accumulate", "schedule.iters")
+    optional: ClassVar[tuple[str, ...]] = ()
 
     data: DataSetSection
-    schedule: ScheduleSection
     backbone: BackboneSection = BackboneSection()
+    sweep: SelectionSection
+
+    def dump(self) -> dict[str, Any]:
+        """Plain JSON values; what does not apply (no warm-up, whole pictures) is left out."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+
+class TrainedSettings(Settings):
+    """The settings of what is trained by gradients, on batches of pictures."""
+
+    optional: ClassVar[tuple[str, ...]] = ("schedule.accumulate", "schedule.iters")
+
+    schedule: ScheduleSection
     sweep: SweepSection
 
     @model_validator(mode="after")
-    def _one_warm_up(self) -> "Settings":
+    def _one_warm_up(self) -> "TrainedSettings":
         if self.sweep.warmups is not None:
             if self.schedule.warmup is not None:
                 raise ValueError("a protocol has either one warm-up or a grid of them")
@@ -194,7 +242,7 @@ class Settings(Section):
 
     def dump(self) -> dict[str, Any]:
         """Plain JSON values; what does not apply (no warm-up, whole pictures) is left out."""
-        plain = self.model_dump(mode="json", exclude_none=True)
+        plain = super().dump()
         if self.schedule.epochs is not None:
             del plain["schedule"]["iters"]
         return plain

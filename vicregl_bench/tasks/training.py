@@ -1,8 +1,7 @@
 """One mmengine run of a task: train a model, score it on val and on the held-out slice."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,47 +16,17 @@ from vicregl_bench.engine.runner import DeviceRunner
 from vicregl_bench.engine.stop import StopFlag, StoppableCheckpointHook
 from vicregl_bench.errors import RunInterruptedError
 from vicregl_bench.heads.sweep import HeadSpec
-from vicregl_bench.tasks.domain import Outcome
 from vicregl_bench.tasks.grid import described, learning_rate_schedule
 from vicregl_bench.tasks.hooks import EvaluationHook, ReportHook
+from vicregl_bench.tasks.measured import Scores
 from vicregl_bench.tasks.plan import Plan
 from vicregl_bench.tasks.protocol import Task
 from vicregl_bench.tasks.state import Clock, resumes
 
 
-@dataclass(frozen=True)
-class Scores:
-    """What evaluation leaves; no outcome where every head diverged.
-
-    Attributes:
-        val: what the heads did on the val pictures.
-        held: on the held-out slice, None where there is none.
-        kept: for each head, name of a val picture -> what is kept of it.
-    """
-
-    val: Outcome | None = None
-    held: Outcome | None = None
-    kept: tuple[Mapping[str, Any], ...] = ()
-
-
-@dataclass(frozen=True)
-class Measured:
-    """Every head of a task, trained and scored.
-
-    Attributes:
-        heads: learning rates and seeds.
-        diverged_at: iteration at which a head's loss stopped being finite, -1 where it never did.
-        scores: K heads in the order of `heads`.
-    """
-
-    heads: tuple[HeadSpec, ...]
-    diverged_at: tuple[int, ...]
-    scores: Scores
-
-
 def optimizer_options(task: Task) -> tuple[str, dict[str, Any]]:
     """Name of torch's optimiser and its arguments, the learning rate left out."""
-    section = task.settings.schedule.optimizer
+    section = task.training.schedule.optimizer
     return section.type, section.model_dump(exclude={"type", "norm_decay"}, exclude_none=True)
 
 
@@ -65,7 +34,7 @@ def build_optimizer(task: Task, groups: list[dict[str, Any]]) -> OptimWrapper:
     """The task's optimiser; every parameter group has its own rate, and so its own schedule."""
     kind, options = optimizer_options(task)
     make = getattr(torch.optim, kind)
-    return OptimWrapper(make(groups, lr=max(task.settings.sweep.lrs), **options))
+    return OptimWrapper(make(groups, lr=max(task.training.sweep.lrs), **options))
 
 
 def train_and_score(
@@ -98,8 +67,8 @@ def train_and_score(
     Raises:
         RunInterruptedError: asked to stop; the state is saved.
     """
-    task, domain = plan.task, plan.domain
-    schedule = task.settings.schedule
+    domain, settings = plan.training, plan.task.training
+    schedule = settings.schedule
     workers = plan.request.workers
     workers = default_workers(plan.device) if workers is None else workers
     on_val = domain.evaluation(plan.dataset.val, plan.keep)
@@ -136,7 +105,7 @@ def train_and_score(
         val_cfg={"type": "ValLoop"},
         val_evaluator=Evaluator([on_val]),
         optim_wrapper=optimizer,
-        param_scheduler=learning_rate_schedule(task.settings, head),
+        param_scheduler=learning_rate_schedule(settings, head),
         default_hooks={
             "checkpoint": saving,
             "logger": {"type": "LoggerHook", "interval": 50, "log_metric_by_epoch": False},
@@ -144,7 +113,7 @@ def train_and_score(
         custom_hooks=[progress, evaluation],
         env_cfg={"mp_cfg": {"mp_start_method": "fork", "opencv_num_threads": 0}},
         log_processor={"by_epoch": False},
-        randomness={"seed": task.settings.sweep.run_seed},
+        randomness={"seed": settings.sweep.run_seed},
         default_scope=domain.scope,
         experiment_name=f"{plan.key[:12]}-{time.time_ns()}",
         resume=resumes(work, reporter.warn),

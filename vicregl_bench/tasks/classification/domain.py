@@ -15,17 +15,16 @@ from vicregl_bench.tasks.classification.frozen_classifier import (
 )
 from vicregl_bench.tasks.classification.outcome import LabelRanks, RankMetric
 from vicregl_bench.tasks.classification.settings import ClassificationSettings
-from vicregl_bench.tasks.domain import Config, Domain, Outcome
+from vicregl_bench.tasks.domain import Config, Domain, Outcome, TrainedDomain
 from vicregl_bench.tasks.request import RunRequest
 
 _TEST_BATCH = 64
 
 
-class Classification(Domain[ClassificationData]):
-    """Top-1 accuracy of whole pictures."""
+class WholePictures(Domain[ClassificationData]):
+    """One class a picture: its data set, top-1 accuracy, and ranks that are kept of it."""
 
     metric = "top1"
-    scope = "mmengine"
     outcome = LabelRanks
     keeps = False
 
@@ -33,6 +32,23 @@ class Classification(Domain[ClassificationData]):
         super().__init__(request)
         data = self.settings.data
         self.dataset = read_classification(data.dataset, request.data_root, data.variant)
+
+    def save_kept(
+        self,
+        path: Path,
+        pictures: Sequence[Labelled],
+        outcome: Outcome,
+        head: int,
+        kept: Mapping[str, Any],
+    ) -> list[str]:
+        """Nothing is kept of single pictures but their ranks."""
+        return []
+
+
+class Classification(WholePictures, TrainedDomain[ClassificationData]):
+    """Linear classifiers on a frozen backbone, trained on random crops."""
+
+    scope = "mmengine"
 
     @property
     def settings(self) -> ClassificationSettings:
@@ -79,14 +95,3 @@ class Classification(Domain[ClassificationData]):
     def trained_model(self, head: HeadSpec) -> Any:
         """No task of classification trains the backbone."""
         raise AssertionError("classification is frozen")
-
-    def save_kept(
-        self,
-        path: Path,
-        pictures: Sequence[Labelled],
-        outcome: Outcome,
-        head: int,
-        kept: Mapping[str, Any],
-    ) -> list[str]:
-        """Nothing is kept of single pictures but their ranks."""
-        return []

@@ -42,11 +42,11 @@ from vicregl_bench.tasks.detection.trained_detector import is_finite
 from vicregl_bench.tasks.domain import Outcome
 from vicregl_bench.tasks.finetune_job import FinetuneJob
 from vicregl_bench.tasks.grid import described, learning_rate_schedule
+from vicregl_bench.tasks.measured import Scores
 from vicregl_bench.tasks.plan import Plan
 from vicregl_bench.tasks.run_result import RunResult, save_result
 from vicregl_bench.tasks.settings import WarmupSection
 from vicregl_bench.tasks.state import Clock, forget_state, resumes
-from vicregl_bench.tasks.training import Scores
 
 _RESULT = "result.npz"
 
@@ -134,7 +134,7 @@ class Detectron2Job(FinetuneJob):
         """What the trained detector finds in some pictures, measured as mmdet's is."""
         report = self.reporter.stage(f"{stage} {run.name}", len(pictures))
         found = _detect(trainer, name, report, run.stop)
-        evaluation = self.plan.domain.evaluation(pictures)
+        evaluation = self.plan.training.evaluation(pictures)
         evaluation.process(
             None,
             [
@@ -190,6 +190,7 @@ def run_config(
     """
     settings, request = _settings(plan), plan.request
     device, iters = plan.device, settings.schedule.iters
+    assert head.lr is not None  # of a task that trains
     entropy = np.random.SeedSequence((settings.sweep.run_seed, head.seed, done))
     return detectron2_config(
         settings,

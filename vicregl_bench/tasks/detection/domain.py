@@ -22,11 +22,11 @@ from vicregl_bench.tasks.detection.outcome import DetectionOutcome
 from vicregl_bench.tasks.detection.precise_bn import precise_bn
 from vicregl_bench.tasks.detection.settings import DetectionSettings
 from vicregl_bench.tasks.detection.trained_detector import build_trained, is_finite
-from vicregl_bench.tasks.domain import Config, Domain, Outcome, Stage
+from vicregl_bench.tasks.domain import Config, Outcome, Stage, TrainedDomain
 from vicregl_bench.tasks.request import RunRequest
 
 
-class Detection(Domain[DetectionData]):
+class Detection(TrainedDomain[DetectionData]):
     """Average precision of boxes."""
 
     metric = "ap"

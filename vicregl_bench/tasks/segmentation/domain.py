@@ -17,7 +17,7 @@ from vicregl_bench.records.predictions import (
     picture_name,
     save_predictions,
 )
-from vicregl_bench.tasks.domain import Config, Domain, Outcome
+from vicregl_bench.tasks.domain import Config, Outcome, TrainedDomain
 from vicregl_bench.tasks.request import RunRequest
 from vicregl_bench.tasks.segmentation.dataset import preprocessor, test_loader, train_loader
 from vicregl_bench.tasks.segmentation.frozen_segmentor import FrozenSweepSegmentor
@@ -28,7 +28,7 @@ from vicregl_bench.tasks.segmentation.trained_segmentor import TrainedSegmentor,
 from vicregl_bench.tasks.segmentation.views import evaluated
 
 
-class Segmentation(Domain[SegmentationData]):
+class Segmentation(TrainedDomain[SegmentationData]):
     """mIoU of label maps."""
 
     metric = "miou"

@@ -2,25 +2,23 @@
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, PositiveInt, ValidationInfo, field_validator, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from vicregl_bench.data import ade20k, cityscapes, voc
 from vicregl_bench.engine.settings import Section
-from vicregl_bench.tasks.settings import DataSetSection, Settings, Share, Size
-
-# variants and number of classes of each data set
-_SETS: dict[str, tuple[tuple[str, ...], int]] = {
-    "voc": (tuple(voc.TRAIN_COUNT), len(voc.CLASSES)),
-    "cityscapes": (cityscapes.VARIANTS, len(cityscapes.CITYSCAPES_CLASSES)),
-    "ade20k": (ade20k.VARIANTS, len(ade20k.ADE20K_CLASSES)),
-}
+from vicregl_bench.tasks.settings import KnownDataSection, Sets, Share, Size, TrainedSettings
 
 
-class DataSection(DataSetSection):
+class DataSection(KnownDataSection):
     """Data set, augmentation and test scale; sizes are (width, height) as mmcv has them."""
 
+    sets: ClassVar[Sets] = {
+        "voc": (tuple(voc.TRAIN_COUNT), len(voc.CLASSES)),
+        "cityscapes": (cityscapes.VARIANTS, len(cityscapes.CITYSCAPES_CLASSES)),
+        "ade20k": (ade20k.VARIANTS, len(ade20k.ADE20K_CLASSES)),
+    }
+
     dataset: Literal["voc", "cityscapes", "ade20k"]
-    num_classes: int
     ignore_index: Literal[255]
     resize: Size
     ratio_range: tuple[float, float]
@@ -28,22 +26,6 @@ class DataSection(DataSetSection):
     cat_max_ratio: Share
     flip: Share
     test_resize: Size
-
-    @field_validator("variant")
-    @classmethod
-    def _variant_of_the_data_set(cls, variant: str, info: ValidationInfo) -> str:
-        dataset = info.data.get("dataset")
-        if dataset is not None and variant not in _SETS[dataset][0]:
-            raise ValueError(f"{dataset} has {' and '.join(_SETS[dataset][0])}")
-        return variant
-
-    @field_validator("num_classes")
-    @classmethod
-    def _classes_of_the_data_set(cls, num_classes: int, info: ValidationInfo) -> int:
-        dataset = info.data.get("dataset")
-        if dataset is not None and num_classes != _SETS[dataset][1]:
-            raise ValueError(f"{dataset} has {_SETS[dataset][1]} classes")
-        return num_classes
 
 
 class SlideSection(Section):
@@ -103,10 +85,10 @@ class TestSection(Section):
     ) = None
 
 
-class SegmentationSettings(Settings):
+class SegmentationSettings(TrainedSettings):
     """Everything that a run of segmentation is made of."""
 
-    optional: ClassVar[tuple[str, ...]] = (*Settings.optional, "test.flip", "test.scales")
+    optional: ClassVar[tuple[str, ...]] = (*TrainedSettings.optional, "test.flip", "test.scales")
 
     data: DataSection
     head: HeadSection | None = None  # either a linear head

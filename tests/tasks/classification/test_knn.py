@@ -1,0 +1,156 @@
+"""kNN classification through `run_task`: against scikit-learn, the cache, resuming, bad input."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from tests.reporter import Silent
+from tests.tasks.stopping import stop_after
+from vicregl_bench.backbones.frozen import FrozenTrunk
+from vicregl_bench.backbones.source import read_backbone
+from vicregl_bench.data import make_image_folder
+from vicregl_bench.errors import ConfigError, RunInterruptedError
+from vicregl_bench.features.extractor import CentralCrop, Extractor
+from vicregl_bench.records import read_record
+from vicregl_bench.tables.frames import learning_rate_curve
+from vicregl_bench.tables.pictures import draw_curve
+from vicregl_bench.tasks.plan import make_plan
+from vicregl_bench.tasks.protocol import load_task
+from vicregl_bench.tasks.request import RunRequest
+from vicregl_bench.tasks.run import RunOutcome, run_task
+
+SMALL: dict[str, Any] = {"data.crop": 48, "data.resize": [56, 56], "knn.ks": [1, 3, 10]}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six classes, 30 training and 12 val pictures."""
+    return make_image_folder(
+        tmp_path_factory.mktemp("folder"), train=30, val=12, seed=0, size=(72, 64)
+    )
+
+
+def request(root: Path, out: Path, arch: str = "resnet18x0.25", **changes: Any) -> RunRequest:
+    source = read_backbone(f"random:{arch}")
+    task = load_task(
+        "folder_knn",
+        "ci",
+        SMALL | changes.pop("overrides", {}),
+        family=source.architecture.family,
+        arch=source.architecture.name,
+    )
+    return RunRequest(
+        task=task, source=source, data_root=root, out=out, workers=0, device="cpu", **changes
+    )
+
+
+def run(*args: Any, reporter: Any = None, **kwargs: Any) -> RunOutcome:
+    return run_task(request(*args, **kwargs), reporter or Silent())
+
+
+def test_a_run_leaves_a_whole_record(folder: Path, tmp_path: Path) -> None:
+    outcome = run(folder, tmp_path)
+    record = read_record(outcome.path)
+    assert record == outcome.record
+    assert (record.status, record.task.metric) == ("complete", "top1")
+    assert [(one.lr, one.options) for one in record.results] == [
+        (None, {"k": 1}),
+        (None, {"k": 3}),
+        (None, {"k": 10}),
+    ]
+    assert (record.progress.iterations, record.progress.of) == (3, 3)
+    assert record.frozen_hash_unchanged is True and record.trained == ()
+    assert record.best is not None and record.best.lr is None
+    assert record.best.score == max(one.score or 0.0 for one in record.results)
+    curve = learning_rate_curve(record)
+    assert list(curve["point"]) == ["k 1", "k 3", "k 10"] and curve["lr"].isna().all()
+    draw_curve(record, tmp_path / "curve.png")
+    assert (tmp_path / "curve.png").is_file()
+    assert run(folder, tmp_path).skipped
+
+
+@pytest.mark.parametrize("arch", ["resnet18x0.25", "vit_tiny_patch16"])
+def test_scores_are_scikit_learns(folder: Path, tmp_path: Path, arch: str) -> None:
+    neighbors = pytest.importorskip("sklearn.neighbors")
+    asked = request(folder, tmp_path, arch, overrides={"knn.temperature": None})
+    record = run_task(asked, Silent()).record
+    plan = make_plan(asked)
+    extractor = Extractor(
+        asked.source, FrozenTrunk(asked.source.build()), CentralCrop((56, 56), 48)
+    )
+
+    def vectors(pictures: Any) -> Any:
+        crops = [extractor.transform(Image.open(one.image).convert("RGB")) for one in pictures]
+        return extractor(torch.stack(crops)).numpy()
+
+    train, val = plan.train, plan.dataset.val
+    peer = neighbors.KNeighborsClassifier(1, metric="cosine", algorithm="brute")
+    peer.fit(vectors(train), [one.label for one in train])
+    right = peer.predict(vectors(val)) == [one.label for one in val]
+    assert record.results[0].score == pytest.approx(100.0 * right.mean(), abs=1e-3)
+
+
+def test_features_are_computed_once(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(folder, tmp_path)
+    calls: list[int] = []
+    original = FrozenTrunk.pooled
+
+    def counted(self: FrozenTrunk, images: torch.Tensor) -> torch.Tensor:
+        calls.append(len(images))
+        return original(self, images)
+
+    monkeypatch.setattr(FrozenTrunk, "pooled", counted)
+    run(folder, tmp_path, overrides={"knn.ks": [5]})
+    assert calls == []
+    run(folder, tmp_path, overrides={"data.crop": 40})
+    assert sum(calls) == 42
+
+
+def test_a_resumed_run_ends_where_it_would_have(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = run(folder, tmp_path / "whole").record
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(RunInterruptedError, match="after 0 of 3 points of the grid"),
+    ):
+        run(folder, tmp_path / "parts", reporter=stop_after(patch, "features of train", 30))
+    (path,) = (tmp_path / "parts").glob("*.json")
+    assert read_record(path).status == "interrupted"
+    resumed = run(folder, tmp_path / "parts").record
+    assert resumed.results == whole.results and resumed.best == whole.best
+
+
+def test_held_out_pictures_choose(folder: Path, tmp_path: Path) -> None:
+    record = run(folder, tmp_path, select="holdout").record
+    assert record.data.holdout == 3 and record.data.train == 27
+    assert all(one.holdout is not None for one in record.results)
+
+
+def test_more_neighbours_than_pictures_are_refused(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"200 neighbours of 30 training pictures.*--set knn.ks"):
+        run(folder, tmp_path, overrides={"knn.ks": [10, 200]})
+
+
+@pytest.mark.parametrize("name", ["imagenet_knn", "folder_knn"])
+def test_protocols(name: str) -> None:
+    task = load_task(name)
+    assert task.settings.dump() == {
+        "data": {
+            "dataset": name.removesuffix("_knn"),
+            "variant": name.removesuffix("_knn"),
+            "crop": 224,
+            "resize": [256, 256],
+        },
+        "backbone": {},
+        "sweep": {"run_seed": 0, "holdout": 0.1},
+        "knn": {"ks": [10, 20, 100, 200], "temperature": 0.07},
+    }
+    assert task.info.frozen and task.info.probe
+    with pytest.raises(ConfigError, match=r"no setting 'sweep.lrs'"):
+        load_task(name, overrides={"sweep.lrs": [0.1]})

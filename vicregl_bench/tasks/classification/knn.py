@@ -1,0 +1,91 @@
+"""Classification by nearest neighbours: every k of the grid on one search."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from vicregl_bench.data import ClassificationData, Labelled
+from vicregl_bench.errors import ConfigError
+from vicregl_bench.features.extractor import CentralCrop, Extractor
+from vicregl_bench.features.knn import find_neighbours
+from vicregl_bench.features.shards import Features
+from vicregl_bench.heads.sweep import HeadSpec
+from vicregl_bench.tasks.classification.domain import WholePictures
+from vicregl_bench.tasks.classification.outcome import LabelRanks
+from vicregl_bench.tasks.classification.settings import KnnSettings
+from vicregl_bench.tasks.measured import Scores
+from vicregl_bench.tasks.probing import ProbeDomain, Probing
+from vicregl_bench.tasks.request import RunRequest
+
+
+class Knn(WholePictures, ProbeDomain[ClassificationData]):
+    """kNN classification on features of central crops.
+
+    Raises:
+        ConfigError: more neighbours than there are training pictures.
+    """
+
+    def __init__(self, request: RunRequest) -> None:
+        super().__init__(request)
+        most, there = max(self.settings.knn.ks), len(self.dataset.train)
+        if most > there:
+            raise ConfigError(
+                f"{most} neighbours of {there} training pictures are impossible: "
+                "--set knn.ks=10,20 chooses others"
+            )
+
+    @property
+    def settings(self) -> KnnSettings:
+        """Of the task."""
+        settings = self.request.task.settings
+        assert isinstance(settings, KnnSettings)
+        return settings
+
+    def heads(self) -> tuple[HeadSpec, ...]:
+        """One a number of neighbours."""
+        return tuple(HeadSpec(None, 0, (("k", k),)) for k in self.settings.knn.ks)
+
+    def probe(self, probing: Probing) -> Scores:
+        """Scores by every k, of one search.
+
+        Raises:
+            RunInterruptedError: asked to stop.
+        """
+        settings = self.settings
+        extractor = Extractor(
+            self.source,
+            probing.trunk,
+            CentralCrop(settings.data.resize, settings.data.crop),
+            settings.backbone.output_stride,
+        )
+        bank = probing.features(extractor, probing.train, "features of train")
+        held = None
+        if probing.holdout:
+            vectors = probing.features(extractor, probing.holdout, "features of the held-out slice")
+            held = self._outcome(probing, bank, probing.holdout, vectors)
+        vectors = probing.features(extractor, probing.val, "features of val")
+        return Scores(self._outcome(probing, bank, probing.val, vectors), held)
+
+    def _outcome(
+        self, probing: Probing, bank: Features, pictures: Sequence[Labelled], vectors: Features
+    ) -> LabelRanks:
+        knn, labels = self.settings.knn, _labels(pictures)
+        found = find_neighbours(
+            bank,
+            _labels(probing.train),
+            vectors,
+            max(knn.ks),
+            device=probing.device,
+            on_progress=probing.reporter.stage("neighbours", len(pictures)),
+            check_stop=probing.check_stop,
+        )
+        classes = len(self.dataset.classes)
+        ranks = found.ranks(labels, knn.ks, classes=classes, temperature=knn.temperature)
+        return LabelRanks(
+            tuple(picture.name for picture in pictures), labels.numpy(), ranks.T.numpy(), classes
+        )
+
+
+def _labels(pictures: Sequence[Labelled]) -> Tensor:
+    return torch.tensor([picture.label for picture in pictures])

@@ -1,0 +1,81 @@
+"""A task that scores frozen features directly: features, then every point of its grid."""
+
+import shutil
+from dataclasses import replace
+
+from vicregl_bench.engine.device import default_workers
+from vicregl_bench.engine.reporter import Reporter
+from vicregl_bench.engine.stop import StopFlag
+from vicregl_bench.features.cache import FeatureCache
+from vicregl_bench.records import Record
+from vicregl_bench.tasks.job import TrunkJob
+from vicregl_bench.tasks.measured import Measured
+from vicregl_bench.tasks.plan import Plan
+from vicregl_bench.tasks.probing import ProbeDomain, Probing
+from vicregl_bench.tasks.state import Spent, forget_state
+
+FEATURES = "features"
+"""Folder of the cached features, in that of the records."""
+
+
+class ProbeJob(TrunkJob):
+    """A probe: one process has it alone; features are everybody's who has the same weights."""
+
+    unit = "points of the grid"
+
+    def __init__(self, plan: Plan, reporter: Reporter, found: Record | None) -> None:
+        super().__init__(plan, reporter, found)
+        domain = plan.domain
+        assert isinstance(domain, ProbeDomain)
+        self.domain = domain
+        self.heads = domain.heads()
+        self._points = plan.work / "points"
+        self._probing: Probing | None = None
+
+    @property
+    def total(self) -> int:
+        """Points of the grid."""
+        return len(self.heads)
+
+    def spent(self) -> Spent:
+        """What it took so far, earlier interrupted parts included."""
+        done = 0 if self._probing is None else len(self._probing.done)
+        return replace(self.clock.spent(), iterations=done)
+
+    def forget(self) -> None:
+        """Remove the points that the record has; cached features stay."""
+        forget_state(self.plan.work)
+        shutil.rmtree(self._points, ignore_errors=True)
+
+    def measure(self, stop: StopFlag) -> Measured | None:
+        """Score every point of the grid.
+
+        Returns None where another process has left the record of the same run.
+
+        Raises:
+            RunInterruptedError: asked to stop; what is done is kept.
+            filelock.Timeout: another process has the run.
+            RuntimeError: the trunk changed.
+        """
+        plan, workers = self.plan, self.plan.request.workers
+        if not self.take():
+            return None
+        self._probing = probing = Probing(
+            trunk=self.trunk,
+            device=plan.device,
+            train=plan.train,
+            holdout=plan.holdout,
+            val=plan.dataset.val,
+            keep=plan.keep,
+            workers=default_workers(plan.device) if workers is None else workers,
+            reporter=self.reporter,
+            stopped=lambda: stop.requested,
+            cache=FeatureCache(plan.request.out / FEATURES),
+            points=self._points,
+            outcome=self.domain.outcome,
+        )
+        with self.clock:
+            scores = self.domain.probe(probing)
+        probing.done.update(self.heads)
+        self.require_unchanged()
+        return Measured(self.heads, (-1,) * len(self.heads), scores)
