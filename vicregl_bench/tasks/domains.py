@@ -12,21 +12,24 @@ def make_domain(request: RunRequest) -> Domain[Any]:
 
     Raises:
         DataError: the data root is incomplete.
+        ConfigError: settings that are impossible on this data.
     """
-    if request.task.info.domain == "detection":
-        # mmdet settles at its import which of mmcv's operators there are
-        install_mmcv_ext()
-        from vicregl_bench.tasks.detection.domain import Detection
+    match request.task.info.kind:
+        case "detection_c4_finetuned" | "detection_linear_frozen" | "detection_mask_rcnn_finetuned":
+            # mmdet settles at its import which of mmcv's operators there are
+            install_mmcv_ext()
+            from vicregl_bench.tasks.detection.domain import Detection
 
-        return Detection(request)
-    if request.task.info.kind == "classification_knn_probe":
-        from vicregl_bench.tasks.classification.knn import Knn
+            return Detection(request)
+        case "classification_linear_frozen":
+            from vicregl_bench.tasks.classification.domain import Classification
 
-        return Knn(request)
-    if request.task.info.domain == "classification":
-        from vicregl_bench.tasks.classification.domain import Classification
+            return Classification(request)
+        case "classification_knn_probe":
+            from vicregl_bench.tasks.classification.knn import Knn
 
-        return Classification(request)
-    from vicregl_bench.tasks.segmentation.domain import Segmentation
+            return Knn(request)
+        case _:
+            from vicregl_bench.tasks.segmentation.domain import Segmentation
 
-    return Segmentation(request)
+            return Segmentation(request)
