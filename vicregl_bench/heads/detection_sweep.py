@@ -30,7 +30,7 @@ the boxes of classes above the threshold are decoded. What stays by head: suppre
 the products with layers of its own.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -536,11 +536,6 @@ class DetectionSweep(Heads):
         linear = self.linears[k]
         assert isinstance(linear, LinearDetectionHead)
         return linear
-
-    def _mark(self, broken: Iterable[int]) -> None:
-        for k in broken:
-            if self.diverged_at[k] < 0:
-                self.diverged_at[k] = self.iteration - 1
 
 
 def _pixels(features: Tensor) -> Tensor:

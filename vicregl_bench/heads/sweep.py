@@ -5,7 +5,7 @@ optimiser) momentum. The heads share the maps and the data order.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -76,8 +76,14 @@ class Heads(nn.Module, ABC):
 
         In training the next iteration's loss shows it; after the last one there is none.
         """
-        broken = ~torch.isfinite(logits).flatten(1).all(dim=1) & (self.diverged_at < 0)
-        self.diverged_at[broken] = self.iteration - 1
+        broken = ~torch.isfinite(logits).flatten(1).all(dim=1)
+        self._mark(broken.nonzero().flatten().tolist())
+
+    def _mark(self, broken: Iterable[int]) -> None:
+        """Mark heads that the last iteration broke, unless they had diverged before."""
+        for k in broken:
+            if self.diverged_at[k] < 0:
+                self.diverged_at[k] = self.iteration - 1
 
     def _alive(self) -> list[int]:
         """Indices of the heads that have not diverged."""
