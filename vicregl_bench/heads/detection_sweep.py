@@ -30,7 +30,7 @@ the boxes of classes above the threshold are decoded. What stays by head: suppre
 the products with layers of its own.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
