@@ -1,6 +1,6 @@
 """Our k nearest neighbours beside scikit-learn's brute force, in turns and in one process.
 
-  A  this suite: `features.knn.knn_predict`, chunks of val and of train, float32,
+  A  this suite: `features.knn.find_neighbours` and its votes, chunks of val and of train, float32,
   B  scikit-learn: KNeighborsClassifier(metric="cosine", algorithm="brute").predict, float32,
 
 on the same random features. Prints the ratio A / B of every pair with its median, the share of val
@@ -24,7 +24,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from vicregl_bench.features.knn import TRAIN_CHUNK, VAL_CHUNK, knn_predict
+from vicregl_bench.features.knn import TRAIN_CHUNK, VAL_CHUNK, find_neighbours
 
 Classes = npt.NDArray[np.int64]
 
@@ -49,16 +49,16 @@ def ours(
     """This suite's classes of val pictures."""
 
     def predict(val: Tensor) -> Classes:
-        found = knn_predict(
+        found = find_neighbours(
             train,
             labels,
             val,
-            [arguments.k],
+            arguments.k,
             device=arguments.device,
             val_chunk=arguments.val_chunk,
             train_chunk=arguments.train_chunk,
         )
-        return found[0, :, 0].numpy()
+        return found.predict([arguments.k])[0, :, 0].numpy()
 
     return predict
 

@@ -31,13 +31,20 @@ _TITLES = {
 }
 
 
-def card_of(recipe: Recipe, epochs: float) -> dict[str, Any]:
-    """The facts about a backbone that no tensor carries, as plain values."""
+def card_of(recipe: Recipe, epochs: float, pictures_sha256: str | None = None) -> dict[str, Any]:
+    """The facts about a backbone that no tensor carries, as plain values.
+
+    Args:
+        recipe: that it was trained by.
+        epochs: of the training.
+        pictures_sha256: hash of the list of pictures, told where they are a subset.
+    """
     mean, std = NORMALISATION[recipe.views.normalisation]
     criterion = recipe.criterion
     planned = load_recipe(recipe.recipe.name).model_dump(mode="json")
     changed = changed_settings(planned, recipe.model_dump(mode="json"))
     settings = ", ".join(f"{key}={new}" for key, (_, new) in changed.items())
+    subset = recipe.data.subset is not None and pictures_sha256 is not None
     return {
         "format": CARD_FORMAT,
         "method": recipe.method,
@@ -53,6 +60,7 @@ def card_of(recipe: Recipe, epochs: float) -> dict[str, Any]:
             f"{epochs:g} epochs, alpha {criterion.alpha:g}, preset {criterion.preset}, "
             f"views of {recipe.views.large_size} px"
             + (f"; changed: {settings}" if settings else "")
+            + (f"; pictures {pictures_sha256}" if subset else "")
         ),
     }
 
@@ -61,12 +69,19 @@ def _plain(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
 
 
-def backbone_checkpoint(branch: Branch, recipe: Recipe, epochs: float) -> dict[str, Any]:
+def backbone_checkpoint(
+    branch: Branch, recipe: Recipe, epochs: float, pictures_sha256: str | None = None
+) -> dict[str, Any]:
     """Content of backbone.pth."""
-    return {"card": card_of(recipe, epochs), "state_dict": _plain(branch.backbone.state_dict())}
+    return {
+        "card": card_of(recipe, epochs, pictures_sha256),
+        "state_dict": _plain(branch.backbone.state_dict()),
+    }
 
 
-def released_checkpoint(branch: Branch, recipe: Recipe, epochs: float) -> dict[str, Any]:
+def released_checkpoint(
+    branch: Branch, recipe: Recipe, epochs: float, pictures_sha256: str | None = None
+) -> dict[str, Any]:
     """Content of released.pth: `epoch`, and `model` with the keys of the released training code."""
     family = find_backbone(recipe.model.backbone).family
     named = convert_state(branch.backbone.state_dict(), family, "released")
@@ -74,7 +89,11 @@ def released_checkpoint(branch: Branch, recipe: Recipe, epochs: float) -> dict[s
     for name, head in (("projector", branch.expander), ("maps_projector", branch.projector)):
         if head is not None:
             state |= {f"module.{name}.{key}": value for key, value in head.state_dict().items()}
-    return {"epoch": int(epochs), "model": _plain(state), "card": card_of(recipe, epochs)}
+    return {
+        "epoch": int(epochs),
+        "model": _plain(state),
+        "card": card_of(recipe, epochs, pictures_sha256),
+    }
 
 
 def save_atomic(content: Any, path: Path) -> None:
@@ -99,7 +118,12 @@ def save_atomic(content: Any, path: Path) -> None:
 
 
 def export(
-    network: JointEmbedding, optimizer: Mapping[str, Any], recipe: Recipe, steps: int, out: Path
+    network: JointEmbedding,
+    optimizer: Mapping[str, Any],
+    recipe: Recipe,
+    steps: int,
+    out: Path,
+    pictures_sha256: str | None = None,
 ) -> None:
     """Write model.pth, released.pth and backbone.pth; every tensor on the CPU.
 
@@ -109,6 +133,7 @@ def export(
         recipe: that it was trained by.
         steps: that were made.
         out: folder.
+        pictures_sha256: hash of the list of pictures.
 
     Raises:
         OSError: as the file system says.
@@ -117,11 +142,14 @@ def export(
     model = {
         "format": MODEL_FORMAT,
         "recipe": recipe.model_dump(mode="json"),
-        "card": card_of(recipe, epochs),
+        "card": card_of(recipe, epochs, pictures_sha256),
         "steps": steps,
         "state_dict": _plain(network.state_dict()),
         "optimizer": apply_to(optimizer, lambda x: isinstance(x, Tensor), lambda x: x.cpu()),
     }
     save_atomic(model, out / "model.pth")
-    save_atomic(released_checkpoint(network.first, recipe, epochs), out / "released.pth")
-    save_atomic(backbone_checkpoint(network.first, recipe, epochs), out / "backbone.pth")
+    for make, name in (
+        (released_checkpoint, "released.pth"),
+        (backbone_checkpoint, "backbone.pth"),
+    ):
+        save_atomic(make(network.first, recipe, epochs, pictures_sha256), out / name)

@@ -263,7 +263,8 @@ def _train(plan: _Plan, state: RunState, reporter: Reporter) -> RunState:
     )
     if main:
         network = bare(runner.model).network
-        export(network, runner.optim_wrapper.state_dict(), plan.recipe, plan.total, out)
+        state_dict = runner.optim_wrapper.state_dict()
+        export(network, state_dict, plan.recipe, plan.total, out, plan.pictures.sha256)
         write_state(out, finished)
     return finished
 

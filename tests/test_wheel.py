@@ -20,5 +20,6 @@ def test_the_wheel_ships_eval_configs_and_recipes(
     assert {f"vicregl_bench/eval_configs/{p.as_posix()}" for p in shipped} <= names
     recipes = {p.relative_to(ROOT) for p in (ROOT / "pretrain" / "recipes").rglob("*.py")}
     assert len(recipes) > 10 and {p.as_posix() for p in recipes} <= names
+    assert "vicregl_bench/results/published.csv" in names
     assert "vicregl_bench/cli/main.py" in names
     assert not [name for name in names if name.startswith("tests/")]

@@ -96,6 +96,32 @@ def test_ls_show_and_table(finished: Path, capsys: Captured) -> None:
     assert json.loads(capsys.readouterr().out)[0]["score"] == best.score
 
 
+@pytest.mark.parametrize("words", [["ls", "records"], ["table"]])
+def test_a_damaged_record_is_left_out_and_named(
+    words: list[str], finished: Path, tmp_path: Path, capsys: Captured
+) -> None:
+    whole = record_file(finished)
+    shutil.copy(whole, tmp_path / whole.name)
+    (tmp_path / "half.json").write_text(whole.read_text()[:400])
+    assert _guarded([*words, "--records", str(tmp_path), "--json"]) == 0
+    captured = capsys.readouterr()
+    assert [row["task"] for row in json.loads(captured.out)] == ["voc_linear"]
+    assert "left out: record" in captured.err and "half.json is damaged" in captured.err
+
+
+def test_ls_settings_are_those_of_set(capsys: Captured) -> None:
+    assert _guarded(["ls", "settings", "voc_linear", "--profile", "ci", "--json"]) == 0
+    values = json.loads(capsys.readouterr().out)
+    assert (values["schedule.iters"], values["schedule.optimizer.type"]) == (60, "SGD")
+    arch = ["--arch", "convnext_tiny"]
+    assert _guarded(["ls", "settings", "voc_linear", *arch, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["schedule.optimizer.type"] == "AdamW"
+    assert _guarded(["ls", "settings", "voc_linear"]) == 0
+    assert "test.flip" in capsys.readouterr().out  # what it leaves open
+    assert "did you mean voc_linear" in failure(capsys, ["ls", "settings", "voc_linea"])
+    assert "no preset 'x'" in failure(capsys, ["ls", "settings", "voc_linear", "--preset", "x"])
+
+
 def test_inspect(tmp_path: Path, capsys: Captured) -> None:
     state = random_resnet_state("resnet34", 0)
     full = {f"module.backbone.{k}": v for k, v in state.items()}

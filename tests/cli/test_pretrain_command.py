@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.pretrain.conftest import SMALL
 from tests.pretrain.conftest import pictures as pictures  # the fixture, by its name
@@ -28,6 +29,8 @@ def test_pretrain_prints_one_document(
     assert (result["pictures"], result["steps"], result["status"]) == (12, 3, "finished")
     assert 0 <= result["probe_end"]["knn"] <= 100
     assert len((tmp_path / "run" / "pictures.txt").read_text().splitlines()) == 12
+    card = torch.load(tmp_path / "run" / "backbone.pth", weights_only=True)["card"]
+    assert card["note"].endswith(f"; pictures {result['pictures_sha256']}")
     assert "pretraining: 1/3" in printed.err
     assert _guarded(words(pictures, tmp_path / "run", *more)) == 0
     assert "finished already" in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """`show`, with and without --pictures, on hand-made records and kept predictions."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.records.test_matches import some_matches
 from tests.records.test_store import make_record
 from vicregl_bench.cli.main import _guarded
 from vicregl_bench.cli.run_command import _chosen_pictures
@@ -21,6 +23,7 @@ from vicregl_bench.data import (
 from vicregl_bench.errors import ConfigError
 from vicregl_bench.records import Record, write_record
 from vicregl_bench.records.detections import KeptDetections, save_detections
+from vicregl_bench.records.matches import save_matches
 from vicregl_bench.records.predictions import (
     KeptPrediction,
     image_below,
@@ -345,3 +348,47 @@ def test_boxes_that_were_not_kept_or_are_label_maps(boxes: Path, capsys: Capture
     output = capsys.readouterr()
     assert kinds(drawn(output.out)) == ["curve", "classes"]
     assert "holds no predictions of a run" in output.err and "--force" in output.err
+
+
+def match_record(**changes: Any) -> Record:
+    """A record of correspondence: one point, no classes."""
+    result = {"lr": None, "seed": 0, "score": 50.0, "scores": {"match_accuracy": 50.0}}
+    whole = make_record(results=[result], task="voc_correspondence", **changes)
+    assert whole.best is not None
+    task = {"settings": {"data": {"dataset": "voc"}}, "metric": "match_accuracy"}
+    return whole.model_copy(
+        update={
+            "task": whole.task.model_copy(update=task),
+            "best": whole.best.model_copy(update={"lr": None, "by_class": {}}),
+        }
+    )
+
+
+def test_matches_bring_their_views_and_have_no_curve(tmp_path: Path, capsys: Captured) -> None:
+    record = match_record()
+    file = predictions_path(tmp_path / record.file_name)
+    save_matches(file, [some_matches(), replace(some_matches(), image="b.png")])
+    path = write_record(tmp_path, record.model_copy(update={"predictions_file": file.name}))
+    assert _guarded(["show", str(path), "--pictures"]) == 0
+    output = capsys.readouterr()
+    paths = drawn(output.out)
+    assert kinds(paths) == ["predictions"] and output.err == ""
+    whole = Image.open(paths[0]).size[1]
+    assert _guarded(["show", str(path), "--pictures", "--only", "b"]) == 0
+    assert Image.open(drawn(capsys.readouterr().out)[0]).size[1] < 0.6 * whole
+    text = failure(capsys, "show", str(path), "--pictures", "--only", "c")
+    assert "no prediction of c, only of a, b;" in text
+
+
+def test_matches_that_were_not_kept(tmp_path: Path, capsys: Captured) -> None:
+    path = write_record(tmp_path, match_record())
+    text = failure(capsys, "show", str(path), "--pictures")
+    assert "nothing to draw" in text and "--pictures 0" in text and "--force" in text
+
+
+def test_a_task_that_keeps_none_says_so(tmp_path: Path, capsys: Captured) -> None:
+    record = make_record(task="folder_knn")
+    task = record.task.model_copy(update={"metric": "top1"})
+    path = write_record(tmp_path, record.model_copy(update={"task": task}))
+    text = failure(capsys, "show", str(path), "--pictures", "--only", "a")
+    assert "folder_knn keeps none of single pictures" in text and "--force" not in text

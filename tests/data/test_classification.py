@@ -158,6 +158,21 @@ def test_imagenet_notes_what_differs(tmp_path: Path, folder: Path) -> None:
     assert read_classification("imagenet", root, "imagenet_1pct").variant == "imagenet_1pct"
 
 
+def test_a_list_beside_train_is_taken_for_a_share(folder: Path) -> None:
+    seeded = read_folder(folder, variant="folder_10pct")
+    (folder / "10percent.txt").write_text("dog/a\nc.png\n")
+    given = read_folder(folder, variant="folder_10pct")
+    assert (given.variant, seeded.variant) == ("folder_10pct", "folder_10pct")
+    assert {item.name for item in given.train} == {"dog/a", "cat/deep/er/c"}
+    assert given.val == seeded.val
+    assert "those of 10percent.txt; sha256" in given.notes[-1]
+    assert read_folder(folder, variant="folder_1pct").notes != given.notes  # has no list
+    (folder / "1percent.txt").write_text("emu/1\n")
+    with pytest.raises(DataError, match=r"line 1 of .*1percent.txt: 'emu/1' is no picture of"):
+        read_folder(folder, variant="folder_1pct")
+    assert len(read_folder(folder).train) > 2
+
+
 def test_imagenet_ids_are_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     timm = pytest.importorskip("timm.data.imagenet_info")
     ids = sorted(timm.ImageNetInfo().label_names())

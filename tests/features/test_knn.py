@@ -1,3 +1,6 @@
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -6,7 +9,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor
 
 from vicregl_bench.errors import CheckpointError, ConfigError
-from vicregl_bench.features.knn import Neighbours, find_neighbours, knn_predict, knn_ranks
+from vicregl_bench.features.knn import Neighbours, find_neighbours, nearest_rows
 
 KS = (1, 5, 10, 20)
 CLASSES = 7
@@ -23,6 +26,28 @@ def drawn(classes: int = CLASSES, train: int = 300, val: int = 90) -> tuple[Tens
         lengths = torch.rand(count, 1, generator=generator) + 0.1
         parts += [(centres[labels] + 2.5 * noise) * lengths, labels]
     return tuple(parts)
+
+
+def knn_predict(
+    train: Tensor, labels: Tensor, val: Tensor, ks: Sequence[int], **options: Any
+) -> Tensor:
+    """One search, and the classes of every k."""
+    found = find_neighbours(train, labels, val, max(ks, default=0))
+    return found.predict(ks, **options)
+
+
+def knn_ranks(
+    train: Tensor,
+    labels: Tensor,
+    val: Tensor,
+    true: Tensor,
+    ks: Sequence[int],
+    temperature: float | None = None,
+    **chunks: int,
+) -> Tensor:
+    """One search, and the true classes' ranks of every k."""
+    found = find_neighbours(train, labels, val, max(ks), **chunks)
+    return found.ranks(true, ks, classes=CLASSES, temperature=temperature)
 
 
 def sklearn_knn(train: Tensor, labels: Tensor, k: int) -> KNeighborsClassifier:
@@ -48,7 +73,7 @@ def test_votes_without_a_tie_equal_scikit_learn(k: int) -> None:
     assert untied.mean() > 0.6
     found = knn_predict(train, labels, val, [k])[0, :, 0].numpy()
     np.testing.assert_array_equal(found[untied], shares.argmax(axis=1)[untied])
-    ranks = knn_ranks(train, labels, val, true, [k], classes=CLASSES)[0].numpy()
+    ranks = knn_ranks(train, labels, val, true, [k])[0].numpy()
     np.testing.assert_array_equal((ranks == 0)[untied], (found == true.numpy())[untied])
 
 
@@ -67,7 +92,7 @@ def dino_votes(train: Tensor, labels: Tensor, val: Tensor, k: int, temperature: 
 def test_weighted_votes_are_those_of_dino(temperature: float) -> None:
     train, labels, val, true = drawn()
     found = knn_predict(train, labels, val, KS, temperature=temperature)
-    ranks = knn_ranks(train, labels, val, true, KS, classes=CLASSES, temperature=temperature)
+    ranks = knn_ranks(train, labels, val, true, KS, temperature=temperature)
     for number, k in enumerate(KS):
         votes = dino_votes(train, labels, val, k, temperature)
         order = votes.argsort(dim=1, descending=True)[:, :5]
@@ -91,14 +116,13 @@ def test_chunks_do_not_change_the_result(
     val_chunk: int, train_chunk: int, temperature: float | None
 ) -> None:
     train, labels, val, true = drawn()
-    whole = knn_ranks(train, labels, val, true, KS, classes=CLASSES, temperature=temperature)
+    whole = knn_ranks(train, labels, val, true, KS, temperature=temperature)
     parts = knn_ranks(
         train,
         labels,
         val,
         true,
         KS,
-        classes=CLASSES,
         temperature=temperature,
         val_chunk=val_chunk,
         train_chunk=train_chunk,
@@ -153,7 +177,7 @@ def test_ties_go_to_the_larger_sum_then_to_the_smaller_class() -> None:
 
 def test_ranks_are_the_places_of_what_is_predicted() -> None:
     train, labels, val, true = drawn()
-    ranks = knn_ranks(train, labels, val, true, KS, classes=CLASSES)
+    ranks = knn_ranks(train, labels, val, true, KS)
     predicted = knn_predict(train, labels, val, KS, top=CLASSES)
     places = (predicted == true[:, None]).int()
     found = places.amax(dim=2) > 0
@@ -174,7 +198,16 @@ def test_lengths_do_not_matter_and_zeros_are_like_nothing() -> None:
 def test_no_val_pictures_have_no_ranks() -> None:
     train, labels, val, true = drawn()
     assert knn_predict(train, labels, val[:0], KS).shape == (4, 0, 5)
-    assert knn_ranks(train, labels, val[:0], true[:0], KS, classes=CLASSES).shape == (4, 0)
+    assert knn_ranks(train, labels, val[:0], true[:0], KS).shape == (4, 0)
+
+
+def test_nearest_rows_are_those_of_a_plain_search() -> None:
+    train, _, val, _ = drawn()
+    similar = F.normalize(val.double()) @ F.normalize(train.double()).T
+    expected, order = similar.sort(dim=1, descending=True)
+    values, indices = nearest_rows(train, val, 7, query_chunk=40, bank_chunk=64)
+    assert torch.equal(indices, order[:, :7])
+    torch.testing.assert_close(values.double(), expected[:, :7], rtol=0, atol=1e-6)
 
 
 def test_progress_and_stopping() -> None:

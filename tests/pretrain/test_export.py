@@ -76,6 +76,13 @@ def test_card() -> None:
     }
 
 
+def test_card_tells_the_list_of_a_subset_and_only_that() -> None:
+    recipe = small_recipe(data__subset=20)
+    note = card_of(recipe, 2.0, "ab12")["note"]
+    assert "data.subset=20.0" in note and note.endswith("; pictures ab12")
+    assert "pictures" not in card_of(small_recipe(), 2.0, "ab12")["note"]
+
+
 @pytest.mark.parametrize(
     ("settings", "title"),
     [

@@ -8,7 +8,13 @@ from mmengine.config import Config
 from vicregl_bench.engine.settings import build_settings, flatten, parse_overrides
 from vicregl_bench.errors import ConfigError
 from vicregl_bench.tasks.detection.settings import DetectionSettings
-from vicregl_bench.tasks.protocol import config_folder, load_task, protocol_info, task_names
+from vicregl_bench.tasks.protocol import (
+    SETTINGS,
+    config_folder,
+    load_task,
+    protocol_info,
+    task_names,
+)
 from vicregl_bench.tasks.segmentation.settings import SegmentationSettings
 from vicregl_bench.tasks.settings import WarmupSection
 
@@ -270,7 +276,7 @@ def test_fcn_is_for_resnets_only(name: str, family: str) -> None:
         (name, family)
         for name in task_names()
         for family in ["resnet", "convnext", "vit", "swin"]
-        if protocol_info(name).domain == "segmentation" and _is_for(name, family)
+        if SETTINGS[protocol_info(name).kind] is SegmentationSettings and _is_for(name, family)
     ],
 )
 def test_what_all_segmentation_tasks_share(name: str, family: str) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from vicregl_bench.backbones.family import Family
@@ -42,6 +43,13 @@ class Architecture:
     regions: int = 3
     auxiliary: int = 2
 
+    @property
+    def vectors(self) -> dict[str, int]:
+        """Width of every vector that `Backbone.vectors` gives, by name."""
+        last = self.widths[-1]
+        own = {"blocks": 4 * last} if self.family == "vit" else {"stages": sum(self.widths)}
+        return {"pooled": last, "avg": last, **own}
+
 
 class Backbone(nn.Module):
     """A module whose forward gives maps.
@@ -63,4 +71,21 @@ class Backbone(nn.Module):
 
     def pooled(self, images: Tensor) -> Tensor:
         """The vector (B, D) that classification reads; its normalisation included."""
+        return self.pool_map(self(images)[-1])
+
+    def pool_map(self, last: Tensor) -> Tensor:
+        """The pooled vector (B, D) of the last map, in families where that is all it takes."""
         raise NotImplementedError
+
+    def vectors(self, images: Tensor) -> dict[str, Tensor]:
+        """Every vector that a classifier may read, of one forward; widths: `arch.vectors`.
+
+        Returns:
+            "pooled": what `pooled` gives. "avg": the mean over positions of the last map, without
+            a ConvNeXt's or Swin's last normalisation. "stages": the means of the maps of all
+            stages, one after the other; of ViTs there is "blocks" instead (`build_vit`).
+        """
+        maps = self(images)
+        means = [one.mean(dim=(2, 3)) for one in maps]
+        stages = torch.cat(means, dim=1)
+        return {"pooled": self.pool_map(maps[-1]), "avg": means[-1], "stages": stages}

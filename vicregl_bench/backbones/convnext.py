@@ -94,8 +94,8 @@ class _ConvNeXt(Backbone):
             maps.append(x)
         return tuple(maps)
 
-    def pooled(self, images: Tensor) -> Tensor:
-        vector: Tensor = self.head(self(images)[-1])
+    def pool_map(self, last: Tensor) -> Tensor:
+        vector: Tensor = self.head(last)
         return vector
 
 

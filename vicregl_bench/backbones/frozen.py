@@ -86,6 +86,11 @@ class FrozenTrunk:
         vectors: Tensor = self._run(self._module.pooled, images)
         return vectors.to(self._out_dtype)
 
+    def vectors(self, images: Tensor) -> dict[str, Tensor]:
+        """Every vector (B, D) that a classifier may read, by name, of one forward, float32."""
+        named: dict[str, Tensor] = self._run(self._module.vectors, images)
+        return {name: vector.to(self._out_dtype) for name, vector in named.items()}
+
     @torch.inference_mode()
     def _run(self, forward: Any, images: Tensor) -> Any:
         self._module.eval()

@@ -143,9 +143,8 @@ def _resnet_class(inner: int) -> type[Backbone]:
             for depth, blocks in DEPTHS.items()
         }
 
-        def pooled(self, images: Tensor) -> Tensor:
-            maps: tuple[Tensor, ...] = self(images)
-            return maps[-1].mean(dim=(2, 3))
+        def pool_map(self, last: Tensor) -> Tensor:
+            return last.mean(dim=(2, 3))
 
         def train(self, mode: bool = True) -> "ResNet":
             super().train(mode)  # mmseg's returns None

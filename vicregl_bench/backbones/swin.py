@@ -134,8 +134,8 @@ class _Swin(Backbone):
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         return tuple(x.permute(0, 3, 1, 2) for x in self._stages(images))
 
-    def pooled(self, images: Tensor) -> Tensor:
-        x: Tensor = self.norm(self._stages(images)[-1])
+    def pool_map(self, last: Tensor) -> Tensor:
+        x: Tensor = self.norm(last.permute(0, 2, 3, 1))
         return x.mean(dim=(1, 2))
 
 

@@ -169,6 +169,21 @@ def _vit_class() -> type[Backbone]:
                 return tokens[:, 0]
             return tokens[:, self.num_prefix_tokens :].mean(dim=1)
 
+        def vectors(self, images: Tensor) -> dict[str, Tensor]:
+            blocks = self.forward_intermediates(
+                self._whole_patches(images),
+                indices=4,
+                norm=True,
+                return_prefix_tokens=True,
+                output_fmt="NLC",
+                intermediates_only=True,
+            )
+            pairs = cast(list[tuple[Tensor, Tensor]], blocks)
+            classes = [prefix[:, 0] for _, prefix in pairs]
+            mean = pairs[-1][0].mean(dim=1)
+            pooled = classes[-1] if self.pooling == "cls" else mean
+            return {"pooled": pooled, "avg": mean, "blocks": torch.cat(classes, dim=1)}
+
     return ViT
 
 
@@ -199,7 +214,9 @@ def build_vit(
 
     Returns:
         A module mapping images (B, 3, H, W) to four maps (B, D, ceil(H / patch), ceil(W / patch)),
-        whose state dict has timm's keys without head. Its own weights are placeholders.
+        whose state dict has timm's keys without head. Its own weights are placeholders. Of its
+        `vectors`, all after the final norm, "avg" is the mean of the patch tokens and "blocks" the
+        class tokens of the last four blocks, as DINO's and DINOv2's linear evaluation read them.
 
     Raises:
         ConfigError: unknown architecture or pooling, or positions that are no square grid.

@@ -1,5 +1,6 @@
 """The commands that report: ls, table, and `show` of its own module."""
 
+import json
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from vicregl_bench.cli.output import print_json, print_rows, print_text
+from vicregl_bench.cli.reporter import StderrReporter
 from vicregl_bench.cli.show_command import show
 
 _RECORDS = Path("runs")
@@ -22,7 +24,8 @@ class _Format(StrEnum):
 
 
 ls = typer.Typer(
-    help="List tasks, methods, architectures, recipes or records.", no_args_is_help=True
+    help="List tasks, their settings, methods, architectures, recipes or records.",
+    no_args_is_help=True,
 )
 
 
@@ -49,6 +52,34 @@ def ls_tasks(as_json: Json = False) -> None:
             for info in infos
         ],
     )
+
+
+@ls.command("settings")
+def ls_settings(
+    task: Annotated[str, typer.Argument(help="Task; `vicregl-bench ls tasks` lists them.")],
+    profile: Annotated[str, typer.Option(help="paper or ci.")] = "paper",
+    arch: Annotated[
+        str, typer.Option(help="Of the backbone: grid, optimiser and features follow from it.")
+    ] = "resnet50",
+    preset: Annotated[str | None, typer.Option(help="Of a task with several.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the settings of a task, each as `run --set` takes it, and those it leaves open."""
+    from vicregl_bench.backbones.zoo import find_architecture
+    from vicregl_bench.engine.settings import flatten
+    from vicregl_bench.tasks.protocol import load_task
+
+    architecture = find_architecture(arch)
+    chosen = load_task(
+        task, profile, family=architecture.family, arch=architecture.name, preset=preset
+    )
+    values = flatten(chosen.settings.dump())
+    if as_json:
+        print_json(values)
+        return
+    unset = [name for name in chosen.settings.optional if name not in values]
+    rows = [[name, json.dumps(value)] for name, value in values.items()]
+    print_rows(["setting", "value"], rows + [[name, "–"] for name in unset])
 
 
 @ls.command("methods")
@@ -145,7 +176,7 @@ def ls_records(records: Records = _RECORDS, as_json: Json = False) -> None:
     from vicregl_bench.records import read_records
     from vicregl_bench.records.metrics import metric_title
 
-    found = read_records(records)
+    found = read_records(records, StderrReporter().warn)
     if as_json:
         print_json(
             [
@@ -201,7 +232,7 @@ def table(
     from vicregl_bench.records import read_records
     from vicregl_bench.tables import frames
 
-    found = read_records(records)
+    found = read_records(records, StderrReporter().warn)
     if as_json:
         rows = frames.measurements(found, number)
         print_text(rows.to_json(orient="records", force_ascii=False, indent=2))

@@ -24,7 +24,7 @@ def check(
         typer.Argument(
             metavar="TASK",
             help="Task whose data is checked, or voc, cityscapes, ade20k, voc_boxes, coco, "
-            "folder, imagenet, voc_labels.",
+            "folder, imagenet, places205, inat18, cub200 (docs/data.md has all), voc_labels.",
         ),
     ],
     data_root: Annotated[Path, typer.Option(help="Where the data set is.")],

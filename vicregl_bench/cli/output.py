@@ -89,8 +89,9 @@ def print_record(record: Record) -> None:
         console.print(table)
     if record.best is not None:
         best_, (low, high) = record.best, record.best.interval
+        point = point_text(best_)
         where = (
-            f" at {point_text(best_)} "
+            f"{f' at {point}' if point else ''} "
             f"({best_.seeds} seed{'s' if best_.seeds > 1 else ''}, chosen on {task.select}); "
             f"95 % over pictures {low:.1f} to {high:.1f}"
         )

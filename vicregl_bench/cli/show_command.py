@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 Warn = Callable[[str], None]
 
+# metrics of the tasks that keep predictions of single pictures
+_KEEPING = ("miou", "ap", "match_accuracy")
+
 
 @dataclass(frozen=True)
 class PictureRequest:
@@ -104,8 +107,9 @@ def picture_names(text: str, option: str) -> tuple[str, ...]:
 def draw_pictures(request: PictureRequest, warn: Warn) -> tuple[Path, ...]:
     """Draw what a record has: predictions, learning-rate curve, and bars per class.
 
-    What cannot be drawn for want of scores or kept predictions is warned of; what was asked for by
-    name is not left out but refused.
+    A grid of one point without learning rate has no curve, pictures without classes no bars.
+    What else cannot be drawn for want of scores or kept predictions is warned of; what was asked
+    for by name is not left out but refused.
 
     Returns:
         The files drawn: `.predictions.png`, `.curve.png` and `.classes.png` after the record's
@@ -130,10 +134,11 @@ def draw_pictures(request: PictureRequest, warn: Warn) -> tuple[Path, ...]:
     if kept.pictures:
         _draw_predictions(request, kept, predictions, warn)
         drawn.append(predictions)
-    drawings: dict[str, Callable[[Path], None]] = {
-        "curve": lambda path: draw_curve(record, path),
-        "classes": lambda path: draw_classes(record, path, against),
-    }
+    drawings: dict[str, Callable[[Path], None]] = {}
+    if _has_grid(record):
+        drawings["curve"] = lambda path: draw_curve(record, path)
+    if against is not None or record.best is None or record.best.by_class:
+        drawings["classes"] = lambda path: draw_classes(record, path, against)
     for name, draw in drawings.items():
         path = _target(request, name)
         try:
@@ -149,22 +154,26 @@ def draw_pictures(request: PictureRequest, warn: Warn) -> tuple[Path, ...]:
     return tuple(drawn)
 
 
+def _has_grid(record: "Record") -> bool:
+    """Whether there is a curve to draw; one point without learning rate is none."""
+    points = {(one.lr, *sorted(one.options.items())) for one in record.results}
+    return len(points) != 1 or record.results[0].lr is not None
+
+
 def _target(request: PictureRequest, name: str) -> Path:
     return request.out / f"{request.path.stem}.{name}.png"
 
 
 def _kept(request: PictureRequest, warn: Warn) -> _Kept:
     """The kept predictions asked for; none, and `warn` says why, where nothing is kept."""
-    from vicregl_bench.data import CLASSIFICATION_SETS
-
     name = request.record.predictions_file
     try:
-        if name is None and _dataset(request.record) in CLASSIFICATION_SETS:
-            raise RecordError("classification keeps none")
+        if name is None and request.record.task.metric not in _KEEPING:
+            raise RecordError(f"{request.record.task.name} keeps none of single pictures")
         if name is None:
             raise RecordError(
-                f"{request.path} keeps no predictions: a run without a score has none; one from "
-                "before they were kept is run again with --force"
+                f"{request.path} keeps no predictions: a run without a score or with --pictures 0 "
+                "has none; one from before they were kept is run again with --force"
             )
         kept = _load(request.path.parent / Path(name).name, request.record)
     except RecordError as error:
@@ -190,11 +199,14 @@ def _dataset(record: "Record") -> str:
 
 
 def _load(path: Path, record: "Record") -> _Kept:
-    """Label maps, or of detection boxes."""
+    """Label maps, of detection boxes, of correspondence matches."""
     from vicregl_bench.data import DETECTION_SETS
     from vicregl_bench.records.detections import load_detections
+    from vicregl_bench.records.matches import load_matches
     from vicregl_bench.records.predictions import load_predictions
 
+    if record.task.metric == "match_accuracy":
+        return _Kept(load_matches(path))
     if _dataset(record) in DETECTION_SETS:
         return _Kept(*load_detections(path))
     classes = () if record.best is None else tuple(record.best.by_class)
@@ -202,12 +214,18 @@ def _load(path: Path, record: "Record") -> _Kept:
 
 
 def _draw_predictions(request: PictureRequest, kept: _Kept, path: Path, warn: Warn) -> None:
+    from vicregl_bench.records.matches import KeptMatches
+    from vicregl_bench.tables.match_pictures import draw_matches
     from vicregl_bench.tables.pictures import MAX_ROWS
 
     record, count = request.record, len(kept.pictures)
     if count > MAX_ROWS:
         warn(f"the first {MAX_ROWS} of {count} kept predictions are drawn; --only names others")
         kept = replace(kept, pictures=kept.pictures[:MAX_ROWS])
+    matches = [one for one in kept.pictures if isinstance(one, KeptMatches)]
+    if matches:  # they bring their views along
+        draw_matches(matches, path)
+        return
     dataset = _dataset(record)
     root = Path(record.data.root) if request.data_root is None else request.data_root
     missing = _draw_kept(kept, _find_pictures(kept.pictures, root, dataset), dataset, path)

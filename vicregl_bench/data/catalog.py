@@ -1,7 +1,8 @@
 """The data sets by name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,10 @@ from vicregl_bench.data.classification import (
 )
 from vicregl_bench.data.coco import read_coco_detection
 from vicregl_bench.data.detection import DetectionData
+from vicregl_bench.data.inat18 import read_inat18
+from vicregl_bench.data.places205 import read_places205
 from vicregl_bench.data.segmentation import SegmentationData, colours_by_label
+from vicregl_bench.data.transfer import TRANSFER_READERS
 from vicregl_bench.data.voc import read_voc_segmentation
 from vicregl_bench.data.voc_boxes import read_voc_detection
 from vicregl_bench.errors import ConfigError
@@ -37,9 +41,17 @@ DETECTION_SETS = tuple(_DETECTION_READERS)
 _CLASSIFICATION_READERS: dict[str, Callable[..., ClassificationData]] = {
     "folder": read_folder,
     "imagenet": read_imagenet,
+    "places205": read_places205,
+    "inat18": read_inat18,
+    **TRANSFER_READERS,
 }
 CLASSIFICATION_SETS = tuple(_CLASSIFICATION_READERS)
-MULTI_LABEL_SETS = ("voc_labels",)
+_MULTI_LABEL_READERS: dict[str, Callable[..., MultiLabelData]] = {
+    "voc_labels": read_voc07_classification,
+}
+MULTI_LABEL_SETS = tuple(_MULTI_LABEL_READERS)
+
+_Data = TypeVar("_Data")
 
 
 def class_colours(dataset: str) -> npt.NDArray[np.uint8]:
@@ -72,10 +84,7 @@ def read_segmentation(
         ConfigError: no such data set or variant.
         DataError: the data root is incomplete.
     """
-    if dataset not in _READERS:
-        raise ConfigError(f"no data set {dataset!r}: use {', '.join(SEGMENTATION_SETS)}")
-    read = _READERS[dataset]
-    return read(data_root) if variant is None else read(data_root, variant=variant)
+    return _read(_READERS, dataset, data_root, variant)
 
 
 def read_detection(
@@ -93,10 +102,7 @@ def read_detection(
         ConfigError: no such data set or variant.
         DataError: the data root is incomplete.
     """
-    if dataset not in _DETECTION_READERS:
-        raise ConfigError(f"no data set {dataset!r}: use {', '.join(DETECTION_SETS)}")
-    read = _DETECTION_READERS[dataset]
-    return read(data_root) if variant is None else read(data_root, variant=variant)
+    return _read(_DETECTION_READERS, dataset, data_root, variant)
 
 
 def read_classification(
@@ -105,7 +111,7 @@ def read_classification(
     """Read the lists of a data set of one class a picture.
 
     Args:
-        dataset: "folder" or "imagenet".
+        dataset: "folder", "imagenet", "places205", "inat18", or one of `transfer.TRANSFER_SETS`.
         data_root: where it is; each reader says which folders it takes.
         variant: "folder_1pct", "imagenet_10pct" and so on; None is all of it.
 
@@ -113,10 +119,7 @@ def read_classification(
         ConfigError: no such data set or variant.
         DataError: the data root is incomplete.
     """
-    if dataset not in _CLASSIFICATION_READERS:
-        raise ConfigError(f"no data set {dataset!r}: use {', '.join(CLASSIFICATION_SETS)}")
-    read = _CLASSIFICATION_READERS[dataset]
-    return read(data_root) if variant is None else read(data_root, variant=variant)
+    return _read(_CLASSIFICATION_READERS, dataset, data_root, variant)
 
 
 def read_multi_label(
@@ -133,8 +136,22 @@ def read_multi_label(
         ConfigError: no such data set or variant.
         DataError: the data root is incomplete.
     """
-    if dataset not in MULTI_LABEL_SETS:
-        raise ConfigError(f"no data set {dataset!r}: use {', '.join(MULTI_LABEL_SETS)}")
-    if variant not in (None, "voc07"):
-        raise ConfigError(f"unknown VOC variant {variant!r}: the image labels are of voc07")
-    return read_voc07_classification(data_root)
+    return _read(_MULTI_LABEL_READERS, dataset, data_root, variant)
+
+
+def _read(
+    readers: Mapping[str, Callable[..., _Data]],
+    dataset: str,
+    data_root: str | Path,
+    variant: str | None,
+) -> _Data:
+    """What the reader of a data set makes of its default variant or another.
+
+    Raises:
+        ConfigError: no such data set or variant.
+        DataError: the data root is incomplete.
+    """
+    if dataset not in readers:
+        raise ConfigError(f"no data set {dataset!r}: use {', '.join(readers)}")
+    read = readers[dataset]
+    return read(data_root) if variant is None else read(data_root, variant=variant)

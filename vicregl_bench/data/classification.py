@@ -9,7 +9,7 @@ VOC2007. Reading looks at lists only, pictures are not opened.
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import NoReturn
@@ -109,8 +109,10 @@ def read_folder(data_root: str | Path, *, variant: str = "folder") -> Classifica
 
     Args:
         data_root: the folder that holds `train`.
-        variant: "folder" for all of train, "folder_1pct" or "folder_10pct" for that share of every
-            class, chosen by `read_subset` with seed 0.
+        variant: "folder" for all of train, "folder_1pct" or "folder_10pct" for a share of it: the
+            pictures that `1percent.txt` or `10percent.txt` in `data_root` names, where there is
+            such a file (SimCLR's lists have these names), else that share of every class, chosen by
+            `read_subset` with seed 0.
 
     Raises:
         DataError: there is no train or val folder, no class folder in it, a class folder without
@@ -153,6 +155,49 @@ def read_imagenet(data_root: str | Path, *, variant: str = "imagenet") -> Classi
     for split, pictures in data.splits.items():
         notes += count_note("ImageNet", split, len(pictures), IMAGENET_COUNTS)
     return _shared(replace(data, notes=tuple(notes)), percent)
+
+
+def read_class_folders(
+    name: str, root: Path, *, train: Path, val: Path, only: Collection[str] | None = None
+) -> ClassificationData:
+    """Read the lists of two folders of class folders, as `read_folder` does, under a name.
+
+    Args:
+        name: of the data set and its variant.
+        root: the folder that holds both.
+        train: class folders to learn from.
+        val: class folders to test on.
+        only: names of the class folders that count, where others do not.
+
+    Raises:
+        DataError: as `read_folder`, or a folder of `only` that train does not have.
+    """
+    classes, val_classes = _class_folders(train), _class_folders(val)
+    if only is not None:
+        missing = sorted(set(only) - set(classes))
+        if missing:
+            raise DataError(
+                f"{train} lacks {len(missing)} of the {len(only)} class folders asked for, the "
+                f"first is {missing[0]}"
+            )
+        classes = tuple(folder for folder in classes if folder in only)
+        val_classes = tuple(folder for folder in val_classes if folder in only)
+    labels = {folder: label for label, folder in enumerate(classes)}
+    unknown = [folder for folder in val_classes if folder not in labels]
+    if unknown:
+        raise DataError(
+            f"{len(unknown)} class folders of {val} are not in {train}, the first is {unknown[0]}: "
+            "both need folders of the same names"
+        )
+    return ClassificationData(
+        name=name,
+        variant=name,
+        root=root,
+        classes=classes,
+        train=tuple(_pictures(train, classes, labels)),
+        val=tuple(_pictures(val, val_classes, labels)),
+        notes=(),
+    )
 
 
 def read_subset(
@@ -210,7 +255,7 @@ def names_sha256(names: Iterable[str]) -> str:
     return hashlib.sha256("".join(f"{name}\n" for name in sorted(names)).encode()).hexdigest()
 
 
-def read_voc07_classification(data_root: str | Path) -> MultiLabelData:
+def read_voc07_classification(data_root: str | Path, *, variant: str = "voc07") -> MultiLabelData:
     """Read the image labels of VOC2007: train on trainval, test on test.
 
     Layout: the VOC2007 devkit, found as `read_voc_detection` finds it. Labels are those of
@@ -222,7 +267,10 @@ def read_voc07_classification(data_root: str | Path) -> MultiLabelData:
     Raises:
         DataError: no such set is found, a list or an XML is missing, unreadable or malformed, or
             the list of a class has other pictures than the split.
+        ConfigError: another variant than "voc07".
     """
+    if variant != "voc07":
+        raise ConfigError(f"unknown VOC variant {variant!r}: the image labels are of voc07")
     boxes = read_voc_detection(data_root, variant="voc07")
     splits: dict[str, tuple[MultiLabelled, ...]] = {}
     notes = list(boxes.notes)
@@ -264,7 +312,13 @@ def _percent(name: str, variant: str) -> int | None:
 
 
 def _shared(data: ClassificationData, percent: int | None) -> ClassificationData:
-    return data if percent is None else read_subset(data, percent=percent)
+    """A share of train: that of the list beside it, where there is one, or a seeded one."""
+    if percent is None:
+        return data
+    given = data.root / f"{percent}percent.txt"
+    if not given.exists():
+        return read_subset(data, percent=percent)
+    return replace(read_subset(data, names_file=given), variant=f"{data.variant}_{percent}pct")
 
 
 def _read(name: str, data_root: str | Path, below: Sequence[str]) -> ClassificationData:
@@ -281,24 +335,8 @@ def _read(name: str, data_root: str | Path, below: Sequence[str]) -> Classificat
             f"no val pictures: none of the folders {', '.join(_VAL_FOLDERS)} is in {root}; put "
             "those that are tested on into val/CLASS"
         )
-    classes = _class_folders(root / "train")
-    labels = {folder: label for label, folder in enumerate(classes)}
-    val_classes = _class_folders(root / held)
-    unknown = [folder for folder in val_classes if folder not in labels]
-    if unknown:
-        raise DataError(
-            f"{len(unknown)} class folders of {root / held} are not in {root / 'train'}, the first "
-            f"is {unknown[0]}: both need folders of the same names"
-        )
-    return ClassificationData(
-        name=name,
-        variant=name,
-        root=root,
-        classes=classes,
-        train=tuple(_pictures(root / "train", classes, labels)),
-        val=tuple(_pictures(root / held, val_classes, labels)),
-        notes=(f"val is the folder {held}",) if held == "test" else (),
-    )
+    data = read_class_folders(name, root, train=root / "train", val=root / held)
+    return replace(data, notes=(f"val is the folder {held}",)) if held == "test" else data
 
 
 def _class_folders(split: Path) -> tuple[str, ...]:

@@ -25,7 +25,11 @@ class Transform(Protocol):
         """All that decides the result: transforms of equal description do the same."""
 
     def __call__(self, picture: Image.Image) -> Tensor:
-        """(3, height, width) uint8 RGB of an RGB picture, of the same size for every one."""
+        """Views of an RGB picture, of the same number and size for every one.
+
+        Returns:
+            (3, height, width) uint8 RGB, or (views, 3, height, width) of several.
+        """
 
 
 @dataclass(frozen=True)
@@ -47,15 +51,45 @@ class CentralCrop:
 
     def __call__(self, picture: Image.Image) -> Tensor:
         """(3, crop, crop) uint8 RGB."""
-        size = [self.resize] if isinstance(self.resize, int) else list(self.resize)
-        centre = functional.center_crop(functional.resize(picture, size), [self.crop, self.crop])
-        pixels: Tensor = functional.pil_to_tensor(centre)
+        resized = _resized(picture, self.resize)
+        pixels: Tensor = functional.pil_to_tensor(functional.center_crop(resized, [self.crop] * 2))
         return pixels
+
+
+@dataclass(frozen=True)
+class FiveCrops:
+    """The picture resized, its corners and its centre, and the flips of these five, in pixels.
+
+    torchvision's `ten_crop`; the views that "Scaling" (seed 002) averages the features of in test.
+
+    Attributes:
+        resize: (height, width), or the shorter side alone; no shorter than `crop`.
+        crop: side of the squares.
+    """
+
+    resize: int | tuple[int, int]
+    crop: int
+
+    @property
+    def description(self) -> str:
+        """Name and sizes."""
+        return repr(self)
+
+    def __call__(self, picture: Image.Image) -> Tensor:
+        """(10, 3, crop, crop) uint8 RGB."""
+        views = functional.ten_crop(_resized(picture, self.resize), [self.crop, self.crop])
+        return torch.stack([functional.pil_to_tensor(view) for view in views])
+
+
+def _resized(picture: Image.Image, resize: int | tuple[int, int]) -> Image.Image:
+    size = [resize] if isinstance(resize, int) else list(resize)
+    resized: Image.Image = functional.resize(picture, size)
+    return resized
 
 
 @dataclass(frozen=True, eq=False)
 class Extractor:
-    """Pooled vectors of crops, and what decides them.
+    """Pooled vectors of crops, or the means of several views, and what decides them.
 
     Attributes:
         source: the weights that the trunk was built of.
@@ -91,7 +125,27 @@ class Extractor:
         }
 
     def __call__(self, crops: Tensor) -> Tensor:
-        """Vectors (B, D), float32, on the CPU, of crops (B, 3, H, W) uint8 RGB."""
+        """Vectors (B, D), float32, on the CPU, of crops uint8 RGB.
+
+        Args:
+            crops: (B, 3, H, W), or (B, V, 3, H, W): then the mean over V vectors, computed in parts
+                of B views, for memory's sake.
+        """
+        if crops.ndim == 4:
+            return self._vectors(crops)
+        parts = [self._vectors(part) for part in torch.split(crops.flatten(0, 1), len(crops))]
+        return torch.cat(parts).view(*crops.shape[:2], -1).mean(dim=1)
+
+    def _vectors(self, crops: Tensor) -> Tensor:
+        """Vectors (B, D) of crops (B, 3, H, W)."""
+        return self.trunk.pooled(self._images(crops)).float().cpu()
+
+    def last_map(self, crops: Tensor) -> Tensor:
+        """The trunk's last map (B, D, h, w), float32, on its device, of crops (B, 3, H, W)."""
+        return self.trunk(self._images(crops))[-1].float()
+
+    def _images(self, crops: Tensor) -> Tensor:
+        """Crops (B, 3, H, W) uint8 RGB as the trunk wants them."""
         card, device = self.source.card, self.trunk.device
         images = crops.to(device).float()
         if card.channel_order != "rgb":
@@ -99,13 +153,13 @@ class Extractor:
         mean, std = (
             torch.tensor(each, device=device).view(3, 1, 1) for each in (card.mean, card.std)
         )
-        return self.trunk.pooled((images - mean) / std).float().cpu()
+        return (images - mean) / std
 
 
 def load_crops(
     paths: Sequence[Path], batches: Sequence[range], transform: Transform, *, workers: int
 ) -> Generator[Tensor, None, None]:
-    """Crops (B, 3, H, W) uint8 of the pictures of every batch of indices.
+    """Crops uint8 of the pictures of every batch of indices: (B, 3, H, W) or (B, V, 3, H, W).
 
     Args:
         paths: of the pictures.

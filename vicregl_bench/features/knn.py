@@ -150,54 +150,99 @@ def find_neighbours(
 ) -> Neighbours:
     """The k training pictures with the largest cosine similarity to each val picture.
 
-    Exact, in float32. Takes the memory of a chunk of similarities and of vectors, whatever N is.
-    Other chunks, or slices of val in several processes, give the same but for neighbours whose
-    similarities differ by less than float32's rounding.
+    `nearest_rows`, and the labels of what it finds.
 
     Args:
         train_features: (N_train, D), of any lengths.
         train_labels: (N_train,) classes.
         val_features: (N_val, D).
         k: how many.
-        device: where similarities are computed.
-        val_chunk: val pictures at a time; all of train is read for each.
+        device: as for `nearest_rows`, and the others too.
+        val_chunk: val pictures at a time.
         train_chunk: training pictures at a time.
         on_progress: told how many val pictures are done.
-        check_stop: called between chunks; raises where the run is to stop.
+        check_stop: called between chunks.
 
     Raises:
         ConfigError: a k below 1 or above N_train, or features of different widths.
         CheckpointError: features that are not finite.
     """
-    total, width = train_features.shape
-    queries = val_features.shape[0]
-    _require_ks([k], total, "training pictures")
-    if val_features.shape[1] != width:
+    _require_ks([k], train_features.shape[0], "training pictures")
+    similarities, indices = nearest_rows(
+        train_features,
+        val_features,
+        k,
+        device=device,
+        query_chunk=val_chunk,
+        bank_chunk=train_chunk,
+        on_progress=on_progress,
+        check_stop=check_stop,
+    )
+    return Neighbours(similarities, train_labels.cpu().long()[indices])
+
+
+def nearest_rows(
+    bank: Rows,
+    queries: Rows,
+    k: int,
+    *,
+    device: torch.device | str = "cpu",
+    query_chunk: int = VAL_CHUNK,
+    bank_chunk: int = TRAIN_CHUNK,
+    on_progress: Callable[[int], None] = lambda done: None,
+    check_stop: Callable[[], None] = lambda: None,
+) -> tuple[Tensor, Tensor]:
+    """The k rows of a bank with the largest cosine similarity to each query, nearest first.
+
+    Exact, in float32. Takes the memory of a chunk of similarities and of vectors, whatever N is.
+    Other chunks, or slices of the queries in several processes, give the same but for neighbours
+    whose similarities differ by less than float32's rounding.
+
+    Args:
+        bank: (N, D), of any lengths.
+        queries: (Q, D).
+        k: how many.
+        device: where similarities are computed.
+        query_chunk: queries at a time; all of the bank is read for each.
+        bank_chunk: rows of the bank at a time.
+        on_progress: told how many queries are done.
+        check_stop: called between chunks; raises where the run is to stop.
+
+    Returns:
+        Similarities (Q, k) float32 and the rows' indices (Q, k), on the CPU.
+
+    Raises:
+        ConfigError: a k below 1 or above N, or vectors of different widths.
+        CheckpointError: features that are not finite.
+    """
+    total, width = bank.shape
+    asked_for = queries.shape[0]
+    _require_ks([k], total, "vectors")
+    if queries.shape[1] != width:
         raise ConfigError(
-            f"features of {width} channels and of {val_features.shape[1]}: of two backbones?"
+            f"features of {width} channels and of {queries.shape[1]}: of two backbones?"
         )
-    similarities = torch.empty(queries, k)
-    labels = torch.empty(queries, k, dtype=torch.long)
-    known = train_labels.cpu().long()
+    similarities = torch.empty(asked_for, k)
+    found = torch.empty(asked_for, k, dtype=torch.long)
     with _exact_products():
-        for first in range(0, queries, val_chunk):
-            rows = slice(first, min(queries, first + val_chunk))
-            asked = _unit(val_features[rows], device)
+        for first in range(0, asked_for, query_chunk):
+            rows = slice(first, min(asked_for, first + query_chunk))
+            asked = _unit(queries[rows], device)
             best = torch.empty(len(asked), 0, device=device)
             places = torch.empty(len(asked), 0, dtype=torch.long, device=device)
-            for begin in range(0, total, train_chunk):
+            for begin in range(0, total, bank_chunk):
                 check_stop()
-                bank = _unit(train_features[begin : min(total, begin + train_chunk)], device)
-                values, indices = _nearest(asked @ bank.T, k)
+                part = _unit(bank[begin : min(total, begin + bank_chunk)], device)
+                values, indices = _nearest(asked @ part.T, k)
                 merged = torch.cat([best, values], dim=1)
                 # stable: those of earlier chunks come first
                 merged, kept = merged.sort(dim=1, descending=True, stable=True)
                 best = merged[:, :k]
                 places = torch.cat([places, indices + begin], dim=1).gather(1, kept[:, :k])
             similarities[rows] = best.cpu()
-            labels[rows] = known[places.cpu()]
+            found[rows] = places.cpu()
             on_progress(rows.stop)
-    return Neighbours(similarities, labels)
+    return similarities, found
 
 
 def _nearest(similarities: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -252,66 +297,3 @@ def _require_ks(ks: Sequence[int], most: int, of_what: str) -> None:
     for k in ks:
         if not 1 <= k <= most:
             raise ConfigError(f"{k} neighbours are impossible: there are {most:,} {of_what}")
-
-
-def knn_predict(
-    train_features: Rows,
-    train_labels: Tensor,
-    val_features: Rows,
-    ks: Sequence[int] = (10, 20, 100, 200),
-    *,
-    temperature: float | None = None,
-    top: int = TOP,
-    device: torch.device | str = "cpu",
-    val_chunk: int = VAL_CHUNK,
-    train_chunk: int = TRAIN_CHUNK,
-) -> Tensor:
-    """`find_neighbours`, once for all k, and `Neighbours.predict`: (len(ks), N_val, top).
-
-    Raises:
-        ConfigError: a k below 1 or above N_train, or an impossible temperature.
-        CheckpointError: features that are not finite.
-    """
-    _require_ks(ks, train_features.shape[0], "training pictures")
-    found = find_neighbours(
-        train_features,
-        train_labels,
-        val_features,
-        max(ks),
-        device=device,
-        val_chunk=val_chunk,
-        train_chunk=train_chunk,
-    )
-    return found.predict(ks, temperature=temperature, top=top)
-
-
-def knn_ranks(
-    train_features: Rows,
-    train_labels: Tensor,
-    val_features: Rows,
-    val_labels: Tensor,
-    ks: Sequence[int] = (10, 20, 100, 200),
-    *,
-    classes: int,
-    temperature: float | None = None,
-    device: torch.device | str = "cpu",
-    val_chunk: int = VAL_CHUNK,
-    train_chunk: int = TRAIN_CHUNK,
-) -> Tensor:
-    """`find_neighbours`, once for all k, and `Neighbours.ranks`: (len(ks), N_val).
-
-    Raises:
-        ConfigError: a k below 1 or above N_train, or an impossible temperature.
-        CheckpointError: features that are not finite.
-    """
-    _require_ks(ks, train_features.shape[0], "training pictures")
-    found = find_neighbours(
-        train_features,
-        train_labels,
-        val_features,
-        max(ks),
-        device=device,
-        val_chunk=val_chunk,
-        train_chunk=train_chunk,
-    )
-    return found.ranks(val_labels, ks, classes=classes, temperature=temperature)

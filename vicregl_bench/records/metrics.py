@@ -1,4 +1,7 @@
-"""The scores that records hold: percentages, the higher the better."""
+"""The scores that records hold: percentages, the higher the better.
+
+But for `distance_error`, in percent of a view's side: the lower the better, and never chosen by.
+"""
 
 TITLES = {
     "miou": "mIoU",
@@ -11,6 +14,11 @@ TITLES = {
     "top5": "top-5",
     "mean_per_class": "mean per class",
     "map": "mAP",
+    "map_area": "mAP (area)",
+    "match_accuracy": "matches right",
+    "mirrored_accuracy": "mirrored",
+    "match_chance": "chance",
+    "distance_error": "distance error",
 }
 """Name in records -> name for people."""
 

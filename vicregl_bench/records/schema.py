@@ -1,7 +1,8 @@
 """The record of a run: what was measured, under which protocol, on what, and how.
 
-Scores are percentages in [0, 100], the higher the better (`metrics` has their names); times are in
-seconds, memory in MiB. A value that does not exist (the IoU of a class that never occurs, the score
+Scores are percentages in [0, 100], the higher the better (`metrics` has their names), but for
+`distance_error`: percent of a view's side, up to 141, the lower the better. Times are in seconds,
+memory in MiB. A value that does not exist (the IoU of a class that never occurs, the score
 of a diverged head) is null, never NaN.
 """
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -92,15 +92,27 @@ def read_record(path: Path) -> Record:
         raise RecordError(f"record {path} is not valid at {where}: {first['msg']}") from error
 
 
-def read_records(folder: Path) -> list[Record]:
+def read_records(folder: Path, warn: Callable[[str], None] | None = None) -> list[Record]:
     """Read every record of a folder (not of its sub-folders), in order of file name.
 
+    Args:
+        folder: of records.
+        warn: told of the files that cannot be read, which are left out; None: the first one stops.
+
     Raises:
-        RecordError: no such folder, or one of the files cannot be read.
+        RecordError: no such folder, or, without `warn`, one of the files cannot be read.
     """
     if not folder.is_dir():
         raise RecordError(f"no folder of records at {folder}; `vicregl-bench run` makes one")
-    return [read_record(path) for path in sorted(folder.glob("*.json"))]
+    found = []
+    for path in sorted(folder.glob("*.json")):
+        try:
+            found.append(read_record(path))
+        except RecordError as error:
+            if warn is None:
+                raise
+            warn(f"left out: {error}")
+    return found
 
 
 def find_record(folder: Path, key: str) -> tuple[Path, Record] | None:

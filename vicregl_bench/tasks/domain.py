@@ -17,20 +17,22 @@ from vicregl_bench.data import (
     ClassificationData,
     DetectionData,
     Labelled,
+    MultiLabelData,
+    MultiLabelled,
     Pair,
     Picture,
     SegmentationData,
 )
 from vicregl_bench.heads.sweep import HeadSpec
-from vicregl_bench.tasks.request import RunRequest
+from vicregl_bench.tasks.request import RunRequest, Select
 from vicregl_bench.tasks.settings import Settings, TrainedSettings
 
-Item = Pair | Picture | Labelled
-DataSet = SegmentationData | DetectionData | ClassificationData
+Item = Pair | Picture | Labelled | MultiLabelled
+DataSet = SegmentationData | DetectionData | ClassificationData | MultiLabelData
 Config = dict[str, Any]
 Stage = Callable[[str, int], Callable[[int], None]]
 """Name and number of steps -> what is told how many are done."""
-Data = TypeVar("Data", SegmentationData, DetectionData, ClassificationData)
+Data = TypeVar("Data", SegmentationData, DetectionData, ClassificationData, MultiLabelData)
 
 
 @dataclass(frozen=True)
@@ -92,15 +94,17 @@ class Domain(ABC, Generic[Data]):
         outcome: class of the outcomes.
         keeps: whether predictions of some val pictures are kept.
         dataset: lists of pictures.
+        select: what the point of the grid is chosen on.
     """
 
-    metric: ClassVar[str]
+    metric: str
     outcome: ClassVar[type[Outcome]]
     keeps: ClassVar[bool] = True
     dataset: Data
 
     def __init__(self, request: RunRequest) -> None:
         self.request, self.source = request, request.source
+        self.select: Select = request.select
 
     @property
     @abstractmethod
@@ -147,10 +151,6 @@ class TrainedDomain(Domain[Data]):
     @abstractmethod
     def settings(self) -> TrainedSettings:
         """Of the task."""
-
-    def iterations(self, pictures: int) -> int:
-        """Of the whole schedule, with so many training pictures."""
-        return self.settings.schedule.iters
 
     @abstractmethod
     def train_loader(self, pictures: Sequence[Any], *, workers: int) -> Config:

@@ -25,10 +25,34 @@ def make_domain(request: RunRequest) -> Domain[Any]:
             from vicregl_bench.tasks.classification.domain import Classification
 
             return Classification(request)
+        case "classification_finetuned":
+            from vicregl_bench.tasks.classification.finetuned import FinetunedClassification
+
+            return FinetunedClassification(request)
         case "classification_knn_probe":
             from vicregl_bench.tasks.classification.knn import Knn
 
             return Knn(request)
+        case "classification_linear_probe":
+            from vicregl_bench.tasks.classification.cached_linear import CachedLinear
+
+            return CachedLinear(request)
+        case "classification_search_probe":
+            from vicregl_bench.tasks.classification.search import ProbeSearch
+
+            return ProbeSearch(request)
+        case "correspondence_probe":
+            from vicregl_bench.tasks.correspondence.domain import Correspondence
+
+            return Correspondence(request)
+        case "classification_svm_probe":
+            from vicregl_bench.tasks.classification.svm import Svm
+
+            return Svm(request)
+        case "segmentation_knn_probe":
+            from vicregl_bench.tasks.segmentation.dense_knn import DenseKnn
+
+            return DenseKnn(request)
         case _:
             from vicregl_bench.tasks.segmentation.domain import Segmentation
 

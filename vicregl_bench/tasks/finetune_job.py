@@ -221,29 +221,29 @@ def _folder(head: HeadSpec) -> str:
     return f"lr{head.lr!r}{options}-seed{head.seed}"
 
 
-def _optimizer(plan: Plan, model: nn.Module, head: HeadSpec) -> OptimWrapper:
+def _optimizer(plan: Plan, model: Any, head: HeadSpec) -> OptimWrapper:
     kind, options = optimizer_options(plan.task)
-    groups: Any = model.parameters()
+    groups = model.param_groups()
     if plan.task.training.schedule.optimizer.norm_decay is False:
-        groups = _without_norm_decay(model)
+        groups = [part for group in groups for part in _without_norm_decay(model, group)]
     optimizer = getattr(torch.optim, kind)(groups, lr=head.lr, **options)
     if plan.precision == "bf16":
         return AutocastOptimWrapper(plan.device.type, optimizer=optimizer)
     return OptimWrapper(optimizer)
 
 
-def _without_norm_decay(model: nn.Module) -> list[dict[str, Any]]:
-    """Two groups of parameters: the norms', without weight decay, after all others."""
+def _without_norm_decay(model: nn.Module, group: dict[str, Any]) -> list[dict[str, Any]]:
+    """A group of parameters as two: the norms', without weight decay, after all others."""
     norms = {
         id(parameter)
         for module in model.modules()
         if isinstance(module, _NORMS)
         for parameter in module.parameters(recurse=False)
     }
-    parameters = list(model.parameters())
+    parameters = group["params"]
     return [
-        {"params": [one for one in parameters if id(one) not in norms]},
-        {"params": [one for one in parameters if id(one) in norms], "weight_decay": 0.0},
+        {**group, "params": [one for one in parameters if id(one) not in norms]},
+        {**group, "params": [one for one in parameters if id(one) in norms], "weight_decay": 0.0},
     ]
 
 

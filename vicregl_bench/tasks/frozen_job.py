@@ -33,8 +33,11 @@ class FrozenJob(TrunkJob):
         return self.clock.spent()
 
     def trained(self) -> tuple[TrainedParameter, ...]:
-        """The parameters of the first head; those of the others are alike."""
-        wanted = {id(parameter) for parameter in self.sweep.head_parameters(0)}
+        """The parameters of the first head of each choice of options; the others' are alike."""
+        first: dict[object, int] = {}
+        for k, head in enumerate(self.sweep.heads):
+            first.setdefault(head.options, k)
+        wanted = {id(one) for k in first.values() for one in self.sweep.head_parameters(k)}
         return tuple(
             TrainedParameter(
                 name=f"{prefix}.{name}".strip("."),

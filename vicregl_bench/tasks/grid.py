@@ -63,7 +63,7 @@ def learning_rate_schedule(
         assert schedule.steps is not None  # a schedule has one of the three
         falling = {
             "type": "MultiStepLR",
-            "milestones": list(schedule.steps.milestones),
+            "milestones": list(schedule.milestones),
             "gamma": schedule.steps.gamma,
             "by_epoch": False,
         }

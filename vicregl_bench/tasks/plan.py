@@ -90,7 +90,7 @@ def make_plan(request: RunRequest) -> Plan:
             dataset.train, share=settings.sweep.holdout, seed=settings.sweep.run_seed
         )
     if isinstance(domain, TrainedDomain):
-        request = _with_iterations(request, domain.iterations(len(train)))
+        request = _with_iterations(request, len(train))
         domain.request = request
     print_ = fingerprint(dataset.splits)
     deviations = [str(deviation) for deviation in task.deviations]
@@ -133,10 +133,10 @@ def make_plan(request: RunRequest) -> Plan:
     )
 
 
-def _with_iterations(request: RunRequest, iterations: int) -> RunRequest:
-    """The request with the iterations that its schedule has on its data."""
+def _with_iterations(request: RunRequest, pictures: int) -> RunRequest:
+    """The request with the iterations that its schedule has on so many training pictures."""
     task = request.task
-    schedule = task.training.schedule.model_copy(update={"iters": iterations})
+    schedule = task.training.schedule.on(pictures)
     settings = task.settings.model_copy(update={"schedule": schedule})
     return replace(request, task=task.model_copy(update={"settings": settings}))
 

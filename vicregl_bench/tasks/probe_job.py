@@ -76,6 +76,7 @@ class ProbeJob(TrunkJob):
         )
         with self.clock:
             scores = self.domain.probe(probing)
+        self.heads = self.domain.heads()
         probing.done.update(self.heads)
         self.require_unchanged()
         return Measured(self.heads, (-1,) * len(self.heads), scores)

@@ -114,7 +114,7 @@ class ProbeDomain(Domain[Data]):
 
     @abstractmethod
     def heads(self) -> tuple[HeadSpec, ...]:
-        """The points of the grid, in the order of the record."""
+        """The points of the grid, in the order of the record; a search knows them after `probe`."""
 
     @abstractmethod
     def probe(self, probing: Probing) -> Scores:

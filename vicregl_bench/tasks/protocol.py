@@ -6,7 +6,6 @@ type stops before anything runs.
 """
 
 import difflib
-import importlib.resources
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,8 +16,17 @@ from pydantic import SerializeAsAny
 from vicregl_bench.backbones.family import Family
 from vicregl_bench.engine.settings import Section, build_settings, flatten, require_known
 from vicregl_bench.errors import ConfigError
+from vicregl_bench.shipped import shipped
+from vicregl_bench.tasks.classification.finetuned_settings import FinetunedSettings
+from vicregl_bench.tasks.classification.probe_settings import (
+    CachedLinearSettings,
+    ProbeSearchSettings,
+)
 from vicregl_bench.tasks.classification.settings import ClassificationSettings, KnnSettings
+from vicregl_bench.tasks.classification.svm_settings import SvmSettings
+from vicregl_bench.tasks.correspondence.settings import CorrespondenceSettings
 from vicregl_bench.tasks.detection.settings import DetectionSettings
+from vicregl_bench.tasks.segmentation.dense_knn_settings import DenseKnnSettings
 from vicregl_bench.tasks.segmentation.settings import SegmentationSettings
 from vicregl_bench.tasks.settings import Settings, TrainedSettings
 
@@ -33,7 +41,13 @@ Kind = Literal[
     "detection_linear_frozen",
     "detection_mask_rcnn_finetuned",
     "classification_linear_frozen",
+    "classification_finetuned",
     "classification_knn_probe",
+    "classification_linear_probe",
+    "classification_search_probe",
+    "classification_svm_probe",
+    "segmentation_knn_probe",
+    "correspondence_probe",
 ]
 
 
@@ -51,7 +65,7 @@ class ProtocolInfo(Section):
 
     @property
     def domain(self) -> str:
-        """What kind of scores it gives: "segmentation", "detection" or "classification"."""
+        """What kind of scores it gives: "segmentation", "detection", "classification" and so on."""
         return self.kind.partition("_")[0]
 
     @property
@@ -74,7 +88,13 @@ SETTINGS: dict[Kind, type[Settings]] = {
     "detection_linear_frozen": DetectionSettings,
     "detection_mask_rcnn_finetuned": DetectionSettings,
     "classification_linear_frozen": ClassificationSettings,
+    "classification_finetuned": FinetunedSettings,
     "classification_knn_probe": KnnSettings,
+    "classification_linear_probe": CachedLinearSettings,
+    "classification_search_probe": ProbeSearchSettings,
+    "classification_svm_probe": SvmSettings,
+    "segmentation_knn_probe": DenseKnnSettings,
+    "correspondence_probe": CorrespondenceSettings,
 }
 """What a protocol of each kind is made of."""
 
@@ -111,8 +131,7 @@ class Task(Section):
 
 def config_folder() -> Path:
     """Where the eval_configs are: inside the installed package, or beside it in a checkout."""
-    inside = Path(str(importlib.resources.files("vicregl_bench"))) / "eval_configs"
-    return inside if inside.is_dir() else inside.parent.parent / "eval_configs"
+    return shipped("eval_configs")
 
 
 def task_names() -> list[str]:

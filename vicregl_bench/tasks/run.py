@@ -275,7 +275,7 @@ def _record(job: Job, status: str) -> Record:
                 tables=task.info.tables,
                 source=task.info.source,
                 settings=task.settings.dump(),
-                select=request.select,
+                select=plan.domain.select,
                 metric=plan.domain.metric,
             ),
             "checkpoint": CheckpointInfo(

@@ -1,5 +1,6 @@
 """The settings that every kind of task has: schedule, optimiser, sweep, backbone."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -73,17 +74,25 @@ class PolySection(Section):
 
 
 class StepsSection(Section):
-    """mmengine's MultiStepLR: the rate times `gamma` from each of these iterations on."""
+    """mmengine's MultiStepLR: the rate times `gamma` from each milestone on."""
 
-    milestones: Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
+    # one of the two: iterations, or epochs in a schedule of epochs
+    milestones: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] | None = None
+    epochs: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] | None = None
     gamma: Annotated[float, Field(gt=0.0, lt=1.0)]
 
-    @field_validator("milestones")
+    @field_validator("milestones", "epochs")
     @classmethod
-    def _rise(cls, milestones: tuple[int, ...]) -> tuple[int, ...]:
-        if list(milestones) != sorted(set(milestones)):
+    def _rise(cls, milestones: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if milestones is not None and list(milestones) != sorted(set(milestones)):
             raise ValueError("milestones rise")
         return milestones
+
+    @model_validator(mode="after")
+    def _one_of_the_two(self) -> "StepsSection":
+        if (self.milestones is None) == (self.epochs is None):
+            raise ValueError("steps have either milestones, in iterations, or epochs")
+        return self
 
 
 class CosineSection(Section):
@@ -141,12 +150,41 @@ class ScheduleSection(Section):
     def _falls_in_one_way(self) -> "ScheduleSection":
         if sum(part is not None for part in (self.poly, self.steps, self.cosine)) != 1:
             raise ValueError("a schedule has either poly, steps or cosine")
-        if self.steps is not None and self.steps.milestones[-1] >= self.iters:
-            raise ValueError(
-                f"a step at {self.steps.milestones[-1]} of {self.iters} iterations is none: "
-                f"schedule.steps.milestones have to lie below {self.iters}"
-            )
+        if self.steps is not None:
+            self._require_steps_inside(self.steps)
         return self
+
+    def _require_steps_inside(self, steps: StepsSection) -> None:
+        name, unit = ("milestones", "iterations") if self.epochs is None else ("epochs", "epochs")
+        given: tuple[int, ...] | None = getattr(steps, name)
+        if given is None:
+            raise ValueError(
+                f"a schedule in {unit} has its steps in {unit}: schedule.steps.{name}, the other "
+                "null"
+            )
+        length = self.epochs or self.iters
+        if given[-1] >= length:
+            raise ValueError(
+                f"a step at {given[-1]} of {length} {unit} is none: "
+                f"schedule.steps.{name} have to lie below {length}"
+            )
+
+    @property
+    def milestones(self) -> tuple[int, ...]:
+        """Iterations at which the rate steps down; those of a protocol in epochs rounded up."""
+        if self.steps is None:
+            return ()
+        if self.epochs is None:
+            return self.steps.milestones or ()
+        return tuple(-(-epoch * self.iters // self.epochs) for epoch in self.steps.epochs or ())
+
+    def on(self, pictures: int) -> "ScheduleSection":
+        """The schedule with the iterations, rounded up, that its epochs of these pictures make."""
+        if self.epochs is None:
+            return self
+        return self.model_copy(
+            update={"iters": math.ceil(self.epochs * pictures / self.batch_size)}
+        )
 
     @model_validator(mode="after")
     def _warm_up_ends(self) -> "ScheduleSection":

@@ -77,7 +77,8 @@ class TrainedSteps:
         nothing.
 
         Args:
-            data: a collated batch, `inputs` (pictures) and `data_samples`, both of length B.
+            data: a collated batch, `inputs` (pictures) and `data_samples`, both of length B, or
+                samples as tensors (B, ...) by name.
             optim_wrapper: mmengine's, with or without mixed precision.
 
         Returns:
@@ -100,19 +101,24 @@ class TrainedSteps:
     def _accumulate(self, data: Any, optim_wrapper: Any) -> Tensor:
         """Forward and backward of every part of a batch; the loss of the whole of it."""
         model: Any = self
-        pictures, samples = data["inputs"], data["data_samples"]
+        pictures = data["inputs"]
         size = math.ceil(len(pictures) / self.accumulate)
         total = torch.zeros((), device=self.iteration.device)
         for start in range(0, len(pictures), size):
             part = slice(start, start + size)
             with optim_wrapper.optim_context(self):
-                batch = {"inputs": pictures[part], "data_samples": samples[part]}
+                batch = _part_of(data, part)
                 losses = model._run_forward(model.data_preprocessor(batch, True), mode="loss")
             # parts count by their pictures
             loss = model.parse_losses(losses)[0] * (len(pictures[part]) / len(pictures))
             optim_wrapper.backward(loss)
             total += loss.detach()
         return total
+
+    def param_groups(self) -> list[dict[str, Any]]:
+        """The optimiser's parameter groups; one without an `lr` has the grid's."""
+        model: Any = self
+        return [{"params": list(model.parameters())}]
 
     def _outcome(self, loss: Tensor) -> dict[str, Tensor]:
         return {"loss": loss, "heads": (self.diverged_at < 0).sum()}
@@ -124,3 +130,14 @@ class TrainedSteps:
         """
         if int(self.diverged_at) < 0:
             self.diverged_at.copy_((self.iteration - 1).clamp(min=0))
+
+
+def _part_of(data: Any, part: slice) -> Any:
+    """Some pictures of a batch, whose samples are a list or tensors by name."""
+    samples = data["data_samples"]
+    chosen = (
+        {name: values[part] for name, values in samples.items()}
+        if isinstance(samples, dict)
+        else samples[part]
+    )
+    return {"inputs": data["inputs"][part], "data_samples": chosen}

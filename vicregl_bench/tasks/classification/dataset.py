@@ -7,21 +7,22 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
 from torchvision import transforms
 
 from vicregl_bench.checkpoints import Card
 from vicregl_bench.data import Labelled
 from vicregl_bench.engine.workers import leave_process_group
 from vicregl_bench.errors import DataError
+from vicregl_bench.features.extractor import CentralCrop, FiveCrops, Transform
 from vicregl_bench.heads.streams import AUGMENTATION, stream_seed
-from vicregl_bench.tasks.classification.settings import ClassificationDataSection
+from vicregl_bench.tasks.classification.settings import ClassificationDataSection, ViewsSection
 from vicregl_bench.tasks.domain import Config
 from vicregl_bench.tasks.positions import PositionSampler
 
 
 class LabelledPictures(Dataset[dict[str, Any]]):
-    """Crops of pictures, (3, side, side) uint8 RGB, with label and index.
+    """Crops of pictures, (3, side, side) uint8 RGB or several views, with label and index.
 
     Args:
         pictures: with their labels.
@@ -74,15 +75,17 @@ def train_transform(data: ClassificationDataSection) -> Any:
     )
 
 
-def test_transform(data: ClassificationDataSection) -> Any:
-    """The picture resized, and its centre."""
-    return transforms.Compose(
-        [
-            transforms.Resize(data.resize),
-            transforms.CenterCrop(data.crop),
-            transforms.PILToTensor(),
-        ]
-    )
+def test_transform(data: ViewsSection) -> Transform:
+    """The picture resized, and its centre or the views that the settings name."""
+    if data.views is None:
+        return CentralCrop(data.resize, data.crop)
+    return FiveCrops(data.resize, data.crop)
+
+
+def views_together(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """A batch of B pictures whose `inputs` (V, 3, side, side) become (B * V, 3, side, side)."""
+    batch: dict[str, Any] = default_collate(list(samples))
+    return {**batch, "inputs": batch["inputs"].flatten(0, 1)}
 
 
 def train_loader(
@@ -113,12 +116,12 @@ def train_loader(
 def test_loader(
     pictures: Sequence[Labelled], data: ClassificationDataSection, *, batch_size: int, workers: int
 ) -> Config:
-    """Mmengine's configuration of a loader of central crops."""
+    """Mmengine's configuration of a loader of central crops, or of views."""
     return {
         "batch_size": batch_size,
         "num_workers": workers,
         "worker_init_fn": {"type": leave_process_group},
-        "collate_fn": {"type": "default_collate"},
+        "collate_fn": {"type": "default_collate" if data.views is None else views_together},
         "sampler": {"type": "DefaultSampler", "shuffle": False},
         "dataset": {
             "type": LabelledPictures,

@@ -1,6 +1,5 @@
 """What linear classification does in a run: its data, models and scores."""
 
-import math
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,10 @@ from vicregl_bench.tasks.classification.dataset import preprocessor, test_loader
 from vicregl_bench.tasks.classification.frozen_classifier import (
     FrozenSweepClassifier,
     build_classifier_sweep,
+    input_widths,
 )
 from vicregl_bench.tasks.classification.outcome import LabelRanks, RankMetric
-from vicregl_bench.tasks.classification.settings import ClassificationSettings
+from vicregl_bench.tasks.classification.settings import ClassificationSettings, CropSection
 from vicregl_bench.tasks.domain import Config, Domain, Outcome, TrainedDomain
 from vicregl_bench.tasks.request import RunRequest
 
@@ -22,7 +22,10 @@ _TEST_BATCH = 64
 
 
 class WholePictures(Domain[ClassificationData]):
-    """One class a picture: its data set, top-1 accuracy, and ranks that are kept of it."""
+    """One class a picture: its data set, its accuracy, and ranks that are kept of it.
+
+    The metric is top-1 unless the settings name another (`data.metric`).
+    """
 
     metric = "top1"
     outcome = LabelRanks
@@ -31,6 +34,8 @@ class WholePictures(Domain[ClassificationData]):
     def __init__(self, request: RunRequest) -> None:
         super().__init__(request)
         data = self.settings.data
+        if isinstance(data, CropSection) and data.metric is not None:
+            self.metric = data.metric
         self.dataset = read_classification(data.dataset, request.data_root, data.variant)
 
     def save_kept(
@@ -46,9 +51,17 @@ class WholePictures(Domain[ClassificationData]):
 
 
 class Classification(WholePictures, TrainedDomain[ClassificationData]):
-    """Linear classifiers on a frozen backbone, trained on random crops."""
+    """Linear classifiers on a frozen backbone, trained on random crops.
+
+    Raises:
+        ConfigError: the backbone has no such input as the settings name.
+    """
 
     scope = "mmengine"
+
+    def __init__(self, request: RunRequest) -> None:
+        super().__init__(request)
+        input_widths(self.settings, self.source.architecture)
 
     @property
     def settings(self) -> ClassificationSettings:
@@ -56,13 +69,6 @@ class Classification(WholePictures, TrainedDomain[ClassificationData]):
         settings = self.request.task.settings
         assert isinstance(settings, ClassificationSettings)
         return settings
-
-    def iterations(self, pictures: int) -> int:
-        """Of the whole schedule; a protocol in epochs has as many as its pictures make."""
-        schedule = self.settings.schedule
-        if schedule.epochs is None:
-            return schedule.iters
-        return math.ceil(schedule.epochs * pictures / schedule.batch_size)
 
     def train_loader(self, pictures: Sequence[Labelled], *, workers: int) -> Config:
         """Mmengine's configuration of an endless loader of training batches."""
@@ -75,12 +81,12 @@ class Classification(WholePictures, TrainedDomain[ClassificationData]):
         )
 
     def test_loader(self, pictures: Sequence[Labelled], *, workers: int) -> Config:
-        """Mmengine's configuration of a loader of central crops."""
+        """Mmengine's configuration of a loader of central crops, or of views."""
         return test_loader(pictures, self.settings.data, batch_size=_TEST_BATCH, workers=workers)
 
     def evaluation(self, pictures: Sequence[Labelled], keep: Collection[Any] = ()) -> RankMetric:
         """An mmengine metric over pictures."""
-        return RankMetric(pictures, len(self.dataset.classes))
+        return RankMetric(pictures, len(self.dataset.classes), self.metric)
 
     def sweep_model(self, trunk: FrozenTrunk) -> FrozenSweepClassifier:
         """All heads of the grid on a frozen trunk."""

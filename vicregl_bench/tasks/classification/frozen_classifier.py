@@ -1,31 +1,65 @@
 """The mmengine model of linear classification: one trunk pass, K heads, no autograd."""
 
+from dataclasses import replace
 from typing import Any
 
+import torch
 from mmengine.model import BaseModel
 from torch import Tensor
 
 from vicregl_bench.backbones.contract import Architecture
 from vicregl_bench.backbones.frozen import FrozenTrunk
+from vicregl_bench.errors import ConfigError
 from vicregl_bench.heads.classifier_sweep import ClassifierSweep
 from vicregl_bench.tasks.classification.settings import ClassificationSettings
 from vicregl_bench.tasks.grid import head_specs
 from vicregl_bench.tasks.swept import SweptSteps
 
 POOLED = "pooled"
-"""The vector that a backbone gives for a whole picture."""
+"""The input that is there unless others are asked for: a backbone's vector of a whole picture."""
+
+
+def input_widths(settings: ClassificationSettings, architecture: Architecture) -> dict[str, int]:
+    """Width of every input of the grid, by name.
+
+    Raises:
+        ConfigError: the backbone has no such input.
+    """
+    there, names = architecture.vectors, settings.classifier.inputs or (POOLED,)
+    for name in names:
+        if not set(name.split("+")) <= set(there):
+            raise ConfigError(
+                f"classifier.inputs: no {name} of a {architecture.family} backbone "
+                f"({architecture.name}); it has {', '.join(there)}"
+            )
+    return {name: sum(there[part] for part in name.split("+")) for name in names}
 
 
 def build_classifier_sweep(
     settings: ClassificationSettings, architecture: Architecture, num_classes: int
 ) -> ClassifierSweep:
-    """The linear heads of a task on a frozen backbone, in the order of `head_specs`."""
+    """The linear heads of a task on a frozen backbone: learning rates x inputs x seeds.
+
+    The input is among a head's options where there are several.
+
+    Raises:
+        ConfigError: the backbone has no such input.
+    """
+    widths = input_widths(settings, architecture)
+    names = list(widths)
     heads = head_specs(settings)
+    inputs = [names[0]] * len(heads)
+    if len(names) > 1:
+        seeds = settings.sweep.seeds
+        rates = [heads[k : k + seeds] for k in range(0, len(heads), seeds)]
+        pairs = [(head, name) for rate in rates for name in names for head in rate]
+        heads = tuple(replace(head, options=(("input", name),)) for head, name in pairs)
+        inputs = [name for _, name in pairs]
     return ClassifierSweep(
-        {POOLED: architecture.widths[-1]},
+        widths,
         num_classes,
         heads,
-        [POOLED] * len(heads),
+        inputs,
         run_seed=settings.sweep.run_seed,
         batch_norm=settings.classifier.batch_norm,
         init_std=settings.classifier.init_std,
@@ -50,8 +84,33 @@ class FrozenSweepClassifier(SweptSteps, BaseModel):  # type: ignore[misc]
         self._trunk, self.sweep = trunk, sweep
 
     def features(self, inputs: Tensor) -> dict[str, Tensor]:
-        """What the heads read of pictures (B, 3, H, W): vectors (B, D) by name."""
-        return {POOLED: self._trunk.pooled(inputs)}
+        """What the heads read of pictures (B, 3, H, W): vectors (B, D) by name, of one forward."""
+        names = tuple(self.sweep.widths)
+        if names == (POOLED,):
+            return {POOLED: self._trunk.pooled(inputs)}
+        vectors = self._trunk.vectors(inputs)
+        return {
+            name: torch.cat([vectors[part] for part in name.split("+")], dim=1) for name in names
+        }
+
+    def mean_features(self, inputs: Tensor, pictures: int) -> dict[str, Tensor]:
+        """Means over the views of every picture, computed in parts for memory's sake.
+
+        Args:
+            inputs: (B * V, 3, H, W), the V views of a picture one after the other.
+            pictures: B.
+
+        Returns:
+            (B, D) by name.
+        """
+        views = len(inputs) // pictures
+        if views == 1:
+            return self.features(inputs)
+        parts = [self.features(part) for part in torch.split(inputs, pictures)]
+        return {
+            name: torch.cat([part[name] for part in parts]).view(pictures, views, -1).mean(dim=1)
+            for name in parts[0]
+        }
 
     def loss(self, inputs: Tensor, data_samples: dict[str, Tensor]) -> dict[str, Tensor]:
         """Losses of all heads (K,); the gradients are left in the parameters."""
@@ -65,9 +124,9 @@ class FrozenSweepClassifier(SweptSteps, BaseModel):  # type: ignore[misc]
         A head whose logits are not finite, because its last step broke it, is marked.
         """
         assert mode == "predict"
-        logits = self.sweep.logits(self.features(inputs))
+        labels = data_samples["label"].to(inputs.device)
+        logits = self.sweep.logits(self.mean_features(inputs, len(labels)))
         self.sweep.mark_not_finite(logits)
-        labels = data_samples["label"].to(logits.device)
         own = logits.gather(2, labels.view(1, -1, 1).expand(len(logits), -1, 1))
         # not below one's own, oneself left out: a constant classifier is never right
         ranks = (logits >= own).sum(dim=2).sub(1).T.cpu().numpy()

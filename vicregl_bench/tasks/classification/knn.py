@@ -7,11 +7,11 @@ from torch import Tensor
 
 from vicregl_bench.data import ClassificationData, Labelled
 from vicregl_bench.errors import ConfigError
-from vicregl_bench.features.extractor import CentralCrop, Extractor
 from vicregl_bench.features.knn import find_neighbours
 from vicregl_bench.features.shards import Features
 from vicregl_bench.heads.sweep import HeadSpec
 from vicregl_bench.tasks.classification.domain import WholePictures
+from vicregl_bench.tasks.classification.extraction import extractor_of
 from vicregl_bench.tasks.classification.outcome import LabelRanks
 from vicregl_bench.tasks.classification.settings import KnnSettings
 from vicregl_bench.tasks.measured import Scores
@@ -20,7 +20,7 @@ from vicregl_bench.tasks.request import RunRequest
 
 
 class Knn(WholePictures, ProbeDomain[ClassificationData]):
-    """kNN classification on features of central crops.
+    """kNN classification on features of central crops, or of views.
 
     Raises:
         ConfigError: more neighbours than there are training pictures.
@@ -52,14 +52,9 @@ class Knn(WholePictures, ProbeDomain[ClassificationData]):
         Raises:
             RunInterruptedError: asked to stop.
         """
-        settings = self.settings
-        extractor = Extractor(
-            self.source,
-            probing.trunk,
-            CentralCrop(settings.data.resize, settings.data.crop),
-            settings.backbone.output_stride,
-        )
-        bank = probing.features(extractor, probing.train, "features of train")
+        learned = extractor_of(self, probing, train=True)
+        bank = probing.features(learned, probing.train, "features of train")
+        extractor = extractor_of(self, probing)
         held = None
         if probing.holdout:
             vectors = probing.features(extractor, probing.holdout, "features of the held-out slice")
@@ -83,7 +78,11 @@ class Knn(WholePictures, ProbeDomain[ClassificationData]):
         classes = len(self.dataset.classes)
         ranks = found.ranks(labels, knn.ks, classes=classes, temperature=knn.temperature)
         return LabelRanks(
-            tuple(picture.name for picture in pictures), labels.numpy(), ranks.T.numpy(), classes
+            tuple(picture.name for picture in pictures),
+            labels.numpy(),
+            ranks.T.numpy(),
+            classes,
+            self.metric,
         )
 
 

@@ -1,7 +1,7 @@
 """What K classifiers made of every picture: the rank of its class."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from vicregl_bench.data import Labelled
 from vicregl_bench.tasks.domain import HeadScore, Outcome
 
 IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,12 +24,14 @@ class LabelRanks(Outcome):
         labels: (N,) true classes.
         ranks: (N, K); of equal logits the true class's counts as the lowest.
         classes: C.
+        metric: the score, "top1" or "mean_per_class".
     """
 
     names: tuple[str, ...]
     labels: IntArray
     ranks: IntArray
     classes: int
+    metric: str = "top1"
 
     def head(self, k: int) -> HeadScore:
         """Top-1, top-5 and mean per-class accuracy of head k; by class top-1."""
@@ -38,25 +41,34 @@ class LabelRanks(Outcome):
             for label, present in enumerate(np.bincount(self.labels, minlength=self.classes))
         ]
         present = [one for one in by_class if one is not None]
-        top1 = float(100.0 * right.mean())
-        return HeadScore(
-            score=top1,
-            scores={
-                "top1": top1,
-                "top5": float(100.0 * (self.ranks[:, k] < 5).mean()),
-                "mean_per_class": float(np.mean(present)),
-            },
-            by_class=tuple(by_class),
-        )
+        scores = {
+            "top1": float(100.0 * right.mean()),
+            "top5": float(100.0 * (self.ranks[:, k] < 5).mean()),
+            "mean_per_class": float(np.mean(present)),
+        }
+        return HeadScore(scores[self.metric], scores, by_class=tuple(by_class))
 
     def interval(self, heads: Sequence[int]) -> tuple[float, float]:
-        """95 % interval of the mean top-1 of some heads: Bayesian bootstrap (Rubin 1981)."""
+        """95 % interval of the mean score of some heads: Bayesian bootstrap (Rubin 1981)."""
         right = (self.ranks[:, list(heads)] == 0).mean(axis=1)
         generator = np.random.default_rng(0)
         weights = generator.exponential(size=(1000, len(right)))
-        means = 100.0 * (weights @ right) / weights.sum(axis=1)
+        if self.metric == "mean_per_class":
+            means = 100.0 * self._means_per_class(weights, right)
+        else:
+            means = 100.0 * (weights @ right) / weights.sum(axis=1)
         low, high = np.percentile(means, [2.5, 97.5])
         return float(low), float(high)
+
+    def _means_per_class(self, weights: FloatArray, right: FloatArray) -> FloatArray:
+        """Mean over the classes there are of each one's weighted mean, for every row of weights."""
+        order = np.argsort(self.labels, kind="stable")
+        begins = np.unique(self.labels[order], return_index=True)[1]
+        ordered = weights[:, order]
+        whole = np.add.reduceat(ordered, begins, axis=1)
+        ordered *= right[order]
+        means: FloatArray = (np.add.reduceat(ordered, begins, axis=1) / whole).mean(axis=1)
+        return means
 
     def to_arrays(self, heads: Sequence[int] | None = None) -> dict[str, Any]:
         """Plain arrays, for a file; of some heads alone where that is asked for."""
@@ -66,11 +78,12 @@ class LabelRanks(Outcome):
             "labels": self.labels.astype(np.int32),
             "ranks": self.ranks[:, chosen].astype(np.int32),
             "classes": np.array(self.classes, dtype=np.int32),
+            "metric": np.array(self.metric, dtype=np.str_),
         }
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Any]) -> "LabelRanks":
-        """What `to_arrays` gave.
+        """What `to_arrays` gave, also before it named the metric: top-1 then.
 
         Raises:
             KeyError: an array is missing.
@@ -80,6 +93,7 @@ class LabelRanks(Outcome):
             labels=arrays["labels"].astype(np.int64),
             ranks=arrays["ranks"].astype(np.int64),
             classes=int(arrays["classes"]),
+            metric=str(arrays.get("metric", "top1")),
         )
 
     @classmethod
@@ -90,7 +104,7 @@ class LabelRanks(Outcome):
             return None
         last = np.full_like(first.ranks, first.classes - 1)
         ranks = np.concatenate([last if one is None else one.ranks for one in outcomes], axis=1)
-        return cls(first.names, first.labels, ranks, first.classes)
+        return replace(first, ranks=ranks)
 
 
 class RankMetric(BaseMetric):  # type: ignore[misc]
@@ -99,13 +113,14 @@ class RankMetric(BaseMetric):  # type: ignore[misc]
     Args:
         pictures: in the order of their indices.
         classes: C.
+        metric: the score.
     """
 
     kept: tuple[Mapping[str, Any], ...] = ()
 
-    def __init__(self, pictures: Sequence[Labelled], classes: int) -> None:
+    def __init__(self, pictures: Sequence[Labelled], classes: int, metric: str = "top1") -> None:
         super().__init__(prefix="sweep")
-        self.pictures, self.classes = tuple(pictures), classes
+        self.pictures, self.classes, self.metric = tuple(pictures), classes, metric
         self.outcome: LabelRanks | None = None
 
     def process(self, data_batch: Any, data_samples: Any) -> None:
@@ -123,6 +138,7 @@ class RankMetric(BaseMetric):  # type: ignore[misc]
             labels=np.array([picture.label for picture in self.pictures], dtype=np.int64),
             ranks=np.stack([ranks[index] for index in range(len(self.pictures))]),
             classes=self.classes,
+            metric=self.metric,
         )
         top1 = 100.0 * (self.outcome.ranks == 0).mean(axis=0)
         return {f"head{k}/top1": float(value) for k, value in enumerate(top1)}

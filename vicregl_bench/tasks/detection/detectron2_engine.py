@@ -219,7 +219,7 @@ def detectron2_config(
                 0.0 if schedule.optimizer.norm_decay is False else schedule.optimizer.weight_decay
             ),
             "LR_SCHEDULER_NAME": "WarmupMultiStepLR",
-            "STEPS": list(steps.milestones),
+            "STEPS": list(schedule.milestones),
             "GAMMA": float(steps.gamma),
             "WARMUP_METHOD": "linear",
             "WARMUP_ITERS": warmup.iters if warmup else 0,

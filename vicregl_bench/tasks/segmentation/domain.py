@@ -17,7 +17,7 @@ from vicregl_bench.records.predictions import (
     picture_name,
     save_predictions,
 )
-from vicregl_bench.tasks.domain import Config, Outcome, TrainedDomain
+from vicregl_bench.tasks.domain import Config, Domain, Outcome, TrainedDomain
 from vicregl_bench.tasks.request import RunRequest
 from vicregl_bench.tasks.segmentation.dataset import preprocessor, test_loader, train_loader
 from vicregl_bench.tasks.segmentation.frozen_segmentor import FrozenSweepSegmentor
@@ -28,17 +28,51 @@ from vicregl_bench.tasks.segmentation.trained_segmentor import TrainedSegmentor,
 from vicregl_bench.tasks.segmentation.views import evaluated
 
 
-class Segmentation(TrainedDomain[SegmentationData]):
-    """mIoU of label maps."""
+class LabelMaps(Domain[SegmentationData]):
+    """mIoU of label maps, and those that are kept."""
 
     metric = "miou"
-    scope = "mmseg"
     outcome = PictureAreas
 
     def __init__(self, request: RunRequest) -> None:
         super().__init__(request)
         data = self.settings.data
         self.dataset = read_segmentation(data.dataset, request.data_root, data.variant)
+
+    def pictures(self, outcome: Outcome, best: Sequence[int]) -> dict[str, Any]:
+        """Areas of every val picture and head."""
+        return outcome.to_arrays()
+
+    def save_kept(
+        self,
+        path: Path,
+        pictures: Sequence[Pair],
+        outcome: Outcome,
+        head: int,
+        kept: Mapping[str, npt.NDArray[np.uint8]],
+    ) -> list[str]:
+        """Write one head's label maps beside the truth; names of the pictures that have none."""
+        there = [pair for pair in pictures if picture_name(pair.image) in kept]
+        root = self.request.data_root
+        if there:
+            save_predictions(
+                path,
+                [
+                    KeptPrediction(
+                        image_below(pair.image, root),
+                        self.dataset.read_labels(pair),
+                        kept[picture_name(pair.image)],
+                    )
+                    for pair in there
+                ],
+            )
+        return [picture_name(pair.image) for pair in pictures if pair not in there]
+
+
+class Segmentation(LabelMaps, TrainedDomain[SegmentationData]):
+    """Heads or whole backbones trained on label maps."""
+
+    scope = "mmseg"
 
     @property
     def settings(self) -> SegmentationSettings:
@@ -93,32 +127,3 @@ class Segmentation(TrainedDomain[SegmentationData]):
     def tested(self, model: nn.Module) -> nn.Module:
         """The model, or of test-time augmentation the mean over its views."""
         return model if self.request.task.info.frozen else evaluated(model, self.settings.test)
-
-    def pictures(self, outcome: Outcome, best: Sequence[int]) -> dict[str, Any]:
-        """Areas of every val picture and head."""
-        return outcome.to_arrays()
-
-    def save_kept(
-        self,
-        path: Path,
-        pictures: Sequence[Pair],
-        outcome: Outcome,
-        head: int,
-        kept: Mapping[str, npt.NDArray[np.uint8]],
-    ) -> list[str]:
-        """Write one head's label maps beside the truth; names of the pictures that have none."""
-        there = [pair for pair in pictures if picture_name(pair.image) in kept]
-        root = self.request.data_root
-        if there:
-            save_predictions(
-                path,
-                [
-                    KeptPrediction(
-                        image_below(pair.image, root),
-                        self.dataset.read_labels(pair),
-                        kept[picture_name(pair.image)],
-                    )
-                    for pair in there
-                ],
-            )
-        return [picture_name(pair.image) for pair in pictures if pair not in there]

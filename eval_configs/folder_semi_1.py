@@ -1,0 +1,13 @@
+# The semi-supervised evaluation of ImageNet, on 1 % of any pictures in class folders.
+_base_ = ['_base_/semi_224.py']
+protocol = dict(
+    name='folder_semi_1',
+    version=1,
+    kind='classification_finetuned',
+    title='Semi-supervised classification, 1 % of class folders',
+    tables=[],
+    source='VICReg, table 1 and appendix B.2, on other data',
+    cost='paper: by the data; ci: about 10 minutes on 2 CPU cores')
+data = dict(dataset='folder', variant='folder_1pct')
+classifier = {{_base_.one_percent.classifier}}
+sweep = {{_base_.one_percent.sweep}}

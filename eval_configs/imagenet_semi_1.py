@@ -1,0 +1,13 @@
+# Fine-tuning on 1 % of ImageNet's labels (VICReg, table 1, column "Semi-supervised").
+_base_ = ['_base_/semi_224.py']
+protocol = dict(
+    name='imagenet_semi_1',
+    version=1,
+    kind='classification_finetuned',
+    title='Semi-supervised classification, 1 % of ImageNet',
+    tables=[],
+    source='VICReg, table 1 and appendix B.2',
+    cost='paper: GPU hours; ci: about 10 minutes on 2 CPU cores')
+data = dict(dataset='imagenet', variant='imagenet_1pct')
+classifier = {{_base_.one_percent.classifier}}
+sweep = {{_base_.one_percent.sweep}}

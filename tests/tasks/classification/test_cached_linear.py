@@ -1,0 +1,196 @@
+"""Linear probes on cached features through `run_task`: peers, resuming, selection, bad input."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from tests.reporter import Silent
+from tests.tasks.stopping import stop_after, watch_flags
+from vicregl_bench.backbones.frozen import FrozenTrunk
+from vicregl_bench.backbones.source import read_backbone
+from vicregl_bench.data import make_image_folder
+from vicregl_bench.errors import ConfigError, RunInterruptedError
+from vicregl_bench.features import linear_probe
+from vicregl_bench.features.extractor import CentralCrop, Extractor
+from vicregl_bench.records import read_record
+from vicregl_bench.tasks.classification import cached_linear
+from vicregl_bench.tasks.plan import make_plan
+from vicregl_bench.tasks.protocol import load_task
+from vicregl_bench.tasks.request import RunRequest
+from vicregl_bench.tasks.run import RunOutcome, run_task
+
+SMALL: dict[str, Any] = {"data.crop": 48, "data.resize": [56, 56]}
+SGD: dict[str, Any] = {"probe.solver": "sgd", "sgd.epochs": 3, "sweep.seeds": 2}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six classes, 30 training and 12 val pictures."""
+    return make_image_folder(
+        tmp_path_factory.mktemp("folder"), train=30, val=12, seed=0, size=(72, 64)
+    )
+
+
+def request(root: Path, out: Path, **changes: Any) -> RunRequest:
+    source = read_backbone("random:resnet18x0.25")
+    task = load_task("folder_linear_cached", "ci", SMALL | changes.pop("overrides", {}))
+    return RunRequest(
+        task=task, source=source, data_root=root, out=out, workers=0, device="cpu", **changes
+    )
+
+
+def run(*args: Any, reporter: Any = None, **kwargs: Any) -> RunOutcome:
+    return run_task(request(*args, **kwargs), reporter or Silent())
+
+
+def test_scores_are_scikit_learns(folder: Path, tmp_path: Path) -> None:
+    asked = request(folder, tmp_path)
+    outcome = run_task(asked, Silent())
+    record = read_record(outcome.path)
+    assert record == outcome.record
+    assert (record.status, record.task.metric, record.trained) == ("complete", "top1", ())
+    assert [(one.lr, one.options) for one in record.results] == [
+        (None, {"l2": 1e-3}),
+        (None, {"l2": 1e-1}),
+    ]
+    assert set(record.results[0].scores) == {"top1", "top5", "mean_per_class"}
+    plan = make_plan(asked)
+    extractor = Extractor(
+        asked.source, FrozenTrunk(asked.source.build()), CentralCrop((56, 56), 48)
+    )
+
+    def vectors(pictures: Any) -> Any:
+        crops = [extractor.transform(Image.open(one.image).convert("RGB")) for one in pictures]
+        return extractor(torch.stack(crops)).double().numpy()
+
+    train, val = plan.train, plan.dataset.val
+    scaler = StandardScaler().fit(vectors(train))
+    labels = [one.label for one in val]
+    for result in record.results:
+        peer = LogisticRegression(C=1 / (result.options["l2"] * 30), max_iter=1000, tol=1e-6)
+        peer.fit(scaler.transform(vectors(train)), [one.label for one in train])
+        right = peer.score(scaler.transform(vectors(val)), labels)
+        assert result.score == pytest.approx(100.0 * right, abs=1e-3)
+    assert run(folder, tmp_path).skipped
+
+
+def test_a_grid_of_sgd(folder: Path, tmp_path: Path) -> None:
+    record = run(folder, tmp_path, overrides=SGD).record
+    assert [(one.lr, one.seed, one.options) for one in record.results] == [
+        (lr, seed, {"weight_decay": 1e-6}) for lr in (0.1, 0.01) for seed in (0, 1)
+    ]
+    assert record.best is not None and record.best.seeds == 2
+    assert 'probe.solver: "sgd" instead of "lbfgs"' in record.deviations
+
+
+def test_both_solvers_find_the_same_optimum(folder: Path, tmp_path: Path) -> None:
+    """SGD's weight decay is the penalty, but for the bias."""
+    long = {"sgd.epochs": 300, "sgd.batch_size": 30, "sgd.init_std": 0.0, "sweep.lrs": [0.1]}
+    one = {"sweep.l2": [0.1], "sweep.weight_decays": [0.1]}
+    exact = run(folder, tmp_path, overrides=one).record
+    trained = run(folder, tmp_path, overrides=one | long | {"probe.solver": "sgd"}).record
+    assert trained.results[0].score == exact.results[0].score
+    assert trained.results[0].by_class == exact.results[0].by_class
+
+
+@pytest.mark.parametrize("overrides", [{}, SGD], ids=["lbfgs", "sgd"])
+def test_a_resumed_run_ends_where_it_would_have(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: dict[str, Any]
+) -> None:
+    whole = run(folder, tmp_path / "whole", overrides=overrides).record
+    of = len(whole.results)
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(RunInterruptedError, match=f"after 1 of {of} points of the grid"),
+    ):
+        run(
+            folder,
+            tmp_path / "parts",
+            overrides=overrides,
+            reporter=stop_after(patch, "fitting", 1),
+        )
+    made: list[Any] = []
+    original = cached_linear.CachedLinear._fit
+
+    def counted(self: Any, head: Any, *args: Any) -> Any:
+        made.append(head)
+        return original(self, head, *args)
+
+    monkeypatch.setattr(cached_linear.CachedLinear, "_fit", counted)
+    resumed = run(folder, tmp_path / "parts", overrides=overrides).record
+    assert resumed.results == whole.results and resumed.best == whole.best
+    assert len(made) == of - 1
+
+
+def test_sgd_stops_between_epochs(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags, epochs = watch_flags(monkeypatch), []
+    original = torch.randperm
+
+    def second_asks_to_stop(*args: Any, **kwargs: Any) -> torch.Tensor:
+        epochs.append(args)
+        flags[-1].requested = len(epochs) == 2
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(linear_probe.torch, "randperm", second_asks_to_stop)
+    with pytest.raises(RunInterruptedError, match="after 0 of 4 points"):
+        run(folder, tmp_path, overrides=SGD)
+    assert len(epochs) == 2
+
+
+def test_held_out_pictures_choose(folder: Path, tmp_path: Path) -> None:
+    record = run(folder, tmp_path, select="holdout").record
+    assert record.data.holdout == 3 and record.data.train == 27
+    assert all(one.holdout is not None for one in record.results)
+
+
+def test_what_did_not_converge_is_named(folder: Path, tmp_path: Path) -> None:
+    reporter = Silent()
+    run(folder, tmp_path, overrides={"lbfgs.max_iter": 1}, reporter=reporter)
+    told = [text for text in reporter.warnings if "did not converge" in text]
+    assert len(told) == 2 and "l2 0.001" in told[0] and "l2 0.1" in told[1]
+
+
+def test_a_diverged_point_is_never_right(folder: Path, tmp_path: Path) -> None:
+    reporter = Silent()
+    rates = SGD | {"sweep.lrs": [0.1, 1e38], "sweep.seeds": 1}
+    record = run(folder, tmp_path / "one", overrides=rates, reporter=reporter).record
+    assert record.results[1].score == 0.0
+    assert any("lr 1e+38" in text and "diverged" in text for text in reporter.warnings)
+    every = run(folder, tmp_path / "all", overrides=rates | {"sweep.lrs": [1e38]}).record
+    assert every.status == "diverged" and every.results[0].score is None
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("sweep.l2", [0.0], "greater than 0"),
+        ("sweep.l2", [0.1, 0.1], "a value stands twice"),
+        ("probe.solver", "adam", "lbfgs"),
+        ("sweep.weight_decays", [], "at least one value"),
+    ],
+)
+def test_impossible_settings_are_refused(key: str, value: Any, said: str) -> None:
+    with pytest.raises(ConfigError, match=rf"{key}.*{said}"):
+        load_task("folder_linear_cached", overrides={key: value})
+
+
+@pytest.mark.parametrize("name", ["imagenet_linear_cached", "folder_linear_cached"])
+def test_protocols(name: str) -> None:
+    task = load_task(name)
+    dumped = task.settings.dump()
+    assert dumped["data"] == {
+        "dataset": name.partition("_")[0],
+        "variant": name.partition("_")[0],
+        "crop": 224,
+        "resize": [256, 256],
+    }
+    assert dumped["probe"] == {"solver": "lbfgs", "scaling": "standardize"}
+    assert dumped["sweep"]["l2"] == [10.0**power for power in range(-6, 2)]
+    assert task.info.frozen and task.info.probe and task.info.tables == ()

@@ -1,0 +1,208 @@
+"""What correspondence does in a run: views of val pictures, their maps, and matches of cells."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vicregl_bench.data import Labelled, MultiLabelled
+from vicregl_bench.errors import CheckpointError, ConfigError
+from vicregl_bench.heads.sweep import HeadSpec
+from vicregl_bench.records.matches import BEST, KeptMatches, save_matches
+from vicregl_bench.records.predictions import image_below
+from vicregl_bench.tasks.correspondence.data import Pictures, read_pictures
+from vicregl_bench.tasks.correspondence.matching import CellMatches, match_cells, true_cells
+from vicregl_bench.tasks.correspondence.outcome import MatchShares
+from vicregl_bench.tasks.correspondence.settings import CorrespondenceSettings
+from vicregl_bench.tasks.correspondence.views import PairsOfViews, load_views
+from vicregl_bench.tasks.domain import Outcome
+from vicregl_bench.tasks.measured import Scores, join_scores
+from vicregl_bench.tasks.probing import ProbeDomain, Probing
+from vicregl_bench.tasks.request import RunRequest
+
+_BATCH = 64  # views a forward, about
+_KEPT = ("views", "matches", "grid", "scores")
+
+
+class Correspondence(ProbeDomain[Any]):
+    """Cells of the trunk's last map, matched between two views (gl-sd, section 4.7).
+
+    Maps are those that dense tasks read: of ViTs and Swins raw but where the card has
+    `output_norm`.
+
+    Raises:
+        ConfigError: `--select holdout`, or views whose side is no multiple of the map's stride.
+    """
+
+    metric = "match_accuracy"
+    outcome = MatchShares
+    keeps = True
+
+    def __init__(self, request: RunRequest) -> None:
+        super().__init__(request)
+        settings = self.settings
+        if request.select == "holdout":
+            raise ConfigError("correspondence chooses nothing: leave out --select holdout")
+        stride = settings.backbone.output_stride or self.source.architecture.strides[-1]
+        if settings.views.size % stride:
+            raise ConfigError(
+                f"views of {settings.views.size} px are no whole cells of {stride} px: "
+                "set views.size to a multiple"
+            )
+        data = settings.data
+        self.dataset: Pictures = read_pictures(data.dataset, request.data_root, data.variant)
+
+    @property
+    def settings(self) -> CorrespondenceSettings:
+        """Of the task."""
+        settings = self.request.task.settings
+        assert isinstance(settings, CorrespondenceSettings)
+        return settings
+
+    def heads(self) -> tuple[HeadSpec, ...]:
+        """One a draw of all views."""
+        return tuple(HeadSpec(None, seed) for seed in range(self.settings.sweep.seeds))
+
+    def probe(self, probing: Probing) -> Scores:
+        """Scores of every draw.
+
+        Raises:
+            RunInterruptedError: asked to stop; whole draws stay.
+            DataError: a picture cannot be read.
+            CheckpointError: features that are not finite.
+        """
+        return join_scores(
+            self.outcome,
+            [probing.point(head, partial(self._draw, probing, head)) for head in self.heads()],
+        )
+
+    def save_kept(
+        self,
+        path: Path,
+        pictures: Sequence[Labelled | MultiLabelled],
+        outcome: Outcome,
+        head: int,
+        kept: Mapping[str, Any],
+    ) -> list[str]:
+        """Keep the views and best matches of some pictures' first pairs."""
+        there = [one for one in pictures if f"matches/{one.name}" in kept]
+        matches = [self._kept(one, kept) for one in there]
+        if matches:
+            save_matches(path, matches)
+        return [one.name for one in pictures if one not in there]
+
+    def _kept(self, picture: Labelled | MultiLabelled, kept: Mapping[str, Any]) -> KeptMatches:
+        views, matches, grid, scores = (kept[f"{what}/{picture.name}"] for what in _KEPT)
+        return KeptMatches(
+            image=image_below(picture.image, self.request.data_root),
+            views=views,
+            grid=(int(grid[0]), int(grid[1])),
+            cells=matches[:, :3].astype(np.int32),
+            similarity=matches[:, 3].astype(np.float32),
+            accuracy=float(scores[0]),
+            error=float(scores[1]),
+        )
+
+    def _draw(self, probing: Probing, head: HeadSpec) -> Scores:
+        """Match all pairs of one draw of the views."""
+        settings, val = self.settings, probing.val
+        names = {one.name for one in probing.keep}
+        draw = PairsOfViews(settings.views, settings.sweep.run_seed, head.seed)
+        size = max(1, _BATCH // (2 * settings.views.pairs))
+        batches = [range(at, min(len(val), at + size)) for at in range(0, len(val), size)]
+        update = probing.reporter.stage(f"matches, seed {head.seed}", len(val))
+        right, error, mirrored = [], [], []
+        kept: dict[str, Any] = {}
+        cells = 0
+        loaded = load_views([one.image for one in val], batches, draw, workers=probing.workers)
+        with closing(loaded):
+            for batch in batches:
+                probing.check_stop()
+                pixels, flipped = next(loaded)
+                crossed = (flipped[..., 0] != flipped[..., 1]).flatten()
+                first, second = self._maps(probing, pixels, [val[at] for at in batch])
+                found = match_cells(first, second, crossed.to(first.device))
+                cells = found.right.shape[1]
+                shares = found.right.double().mean(dim=1).cpu().view(len(batch), -1)
+                errors = found.error.double().mean(dim=1).cpu().view(len(batch), -1)
+                right.append(shares.mean(dim=1))
+                error.append(errors.mean(dim=1))
+                of_crossed = torch.where(crossed.view_as(shares), shares, torch.nan)
+                mirrored.append(of_crossed.nanmean(dim=1))
+                for place, at in enumerate(batch):
+                    name = val[at].name
+                    if name in names:
+                        pair = place * settings.views.pairs
+                        kept |= {
+                            f"views/{name}": pixels[place, 0].permute(0, 2, 3, 1).numpy(),
+                            f"matches/{name}": best_matches(
+                                found, pair, first.shape[-2:], bool(crossed[pair])
+                            ),
+                            f"grid/{name}": np.array(first.shape[-2:]),
+                            f"scores/{name}": np.array(
+                                [100.0 * float(shares[place, 0]), 100.0 * float(errors[place, 0])]
+                            ),
+                        }
+                update(batch.stop)
+        outcome = MatchShares(
+            names=tuple(one.name for one in val),
+            labels=np.array([getattr(one, "label", 0) for one in val], dtype=np.int64),
+            right=torch.cat(right)[:, None].numpy(),
+            error=torch.cat(error)[:, None].numpy(),
+            mirrored=torch.cat(mirrored)[:, None].numpy(),
+            cells=cells,
+            classes=len(self.dataset.classes),
+        )
+        return Scores(outcome, kept=(kept,))
+
+    def _maps(
+        self, probing: Probing, pixels: Tensor, pictures: Sequence[Labelled | MultiLabelled]
+    ) -> tuple[Tensor, Tensor]:
+        """Last maps (B * pairs, C, rows, columns) of the first and of the second views.
+
+        Raises:
+            CheckpointError: they are not finite.
+        """
+        card, device = self.source.card, probing.device
+        images = pixels.flatten(0, 2).to(device).float()
+        if card.channel_order != "rgb":
+            images = images.flip(1)
+        mean, std = (
+            torch.tensor(each, device=device).view(3, 1, 1) for each in (card.mean, card.std)
+        )
+        maps = probing.trunk((images - mean) / std)[-1]
+        finite = maps.reshape(len(pictures), -1).isfinite().all(dim=1).tolist()
+        for picture, fine in zip(pictures, finite, strict=True):
+            if not fine:
+                raise CheckpointError(
+                    f"the backbone gives features of {picture.image} that are not finite: look at "
+                    "its weights and their preprocessing, and at --precision"
+                )
+        return maps[0::2], maps[1::2]
+
+
+def best_matches(
+    found: CellMatches, pair: int, grid: Sequence[int], mirrored: bool
+) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """The most similar matches of one pair, `records.matches.BEST` of them at most.
+
+    Args:
+        found: of a batch.
+        pair: index in it.
+        grid: rows and columns of the map.
+        mirrored: whether exactly one view of the pair is flipped.
+
+    Returns:
+        (n, 4) of cell of the second view, cell found in the first, true cell, and cosine, the most
+        similar match first.
+    """
+    similarity = found.similarity[pair].double().cpu()
+    order = similarity.argsort(descending=True, stable=True)[:BEST]
+    truth = true_cells(grid[0], grid[1], torch.tensor([mirrored]))[0]
+    columns = (order, found.found[pair].cpu()[order], truth[order], similarity[order])
+    return torch.stack([one.double() for one in columns], dim=1).numpy()
