@@ -11,3 +11,4 @@ protocol = dict(
 data = dict(dataset='folder', variant='folder_1pct')
 classifier = {{_base_.one_percent.classifier}}
 sweep = {{_base_.one_percent.sweep}}
+profiles = dict(ci=dict(sweep=dict(lrs=[0.001875]), classifier=dict(lr=0.005)))

@@ -11,3 +11,4 @@ protocol = dict(
 data = dict(dataset='folder', variant='folder_10pct')
 classifier = {{_base_.ten_percent.classifier}}
 sweep = {{_base_.ten_percent.sweep}}
+profiles = dict(ci=dict(sweep=dict(lrs=[0.000625]), classifier=dict(lr=0.00625)))

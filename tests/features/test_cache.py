@@ -463,6 +463,34 @@ def test_two_at_once_compute_once(bench: Bench) -> None:
     assert torch.equal(found[0], features)
 
 
+def test_two_at_once_share_the_files(bench: Bench) -> None:
+    """Each takes one file at a time; both end with all of them."""
+    trunk = CountingTrunk(TinyBackbone(), fold=False)
+    other = replace(
+        bench,
+        cache=FeatureCache(bench.cache.folder, shard=SHARD, claim=1),
+        extractor=replace(bench.extractor, trunk=trunk),
+        reporter=Silent(),
+    )
+    bench.cache = FeatureCache(bench.cache.folder, shard=SHARD, claim=1)
+    found: list[Tensor] = []
+    taken = threading.Event()
+    thread = threading.Thread(target=lambda: found.append(other.extract().tensor()))
+    other.reporter.on_step = lambda name, done: taken.set() if done >= 3 else None
+
+    def wait_for_other(name: str, done: int) -> None:
+        if done == 3:
+            thread.start()
+            assert taken.wait(60)
+
+    bench.reporter.on_step = wait_for_other
+    features = bench.extract().tensor()
+    thread.join(60)
+    assert trunk.seen > 0 and bench.trunk.seen >= SHARD
+    assert trunk.seen + bench.trunk.seen == PICTURES
+    assert torch.equal(found[0], features)
+
+
 def test_waiting_can_be_stopped(bench: Bench) -> None:
     def stop_another(name: str, done: int) -> None:
         if done == 3:

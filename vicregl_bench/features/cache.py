@@ -2,8 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
-from contextlib import closing
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,6 +23,7 @@ from vicregl_bench.features.shards import Features, encode
 # Raised whenever the code here computes or stores features otherwise: older ones no longer count.
 FEATURE_VERSION = 1
 SHARD = 1024  # pictures a file: 4 MiB of 2,048 channels
+CLAIM = 16
 _POLL_S = 0.2  # between looks at a lock that another process holds
 _INDEX = "index.json"
 
@@ -39,10 +41,11 @@ class FeatureCache:
     Args:
         folder: of the cache; made where there is none.
         shard: pictures a file.
+        claim: files that a process takes at once, so that others find some left.
     """
 
-    def __init__(self, folder: Path, *, shard: int = SHARD) -> None:
-        self.folder, self.shard = folder, shard
+    def __init__(self, folder: Path, *, shard: int = SHARD, claim: int = CLAIM) -> None:
+        self.folder, self.shard, self.claim = folder, shard, claim
 
     def key(self, extractor: Extractor, pictures: Pictures) -> str:
         """The sha256 under which the features of pictures are kept.
@@ -66,9 +69,9 @@ class FeatureCache:
         """Features (N, D) of pictures, in their order, stored or computed now.
 
         Every stored file is held against its checksum; one that does not pass is computed anew with
-        a warning. Where another process computes the same, this one waits for it. What is whole
-        when it is stopped is used by the next call, which gives bit for bit what an uninterrupted
-        one gives, with the same batch size.
+        a warning. Processes that compute the same share the files between them, and each ends when
+        all are there. What is whole when it is stopped is used by the next call, which gives bit
+        for bit what an uninterrupted one gives, with the same batch size.
 
         Args:
             extractor: makes the features.
@@ -90,48 +93,61 @@ class FeatureCache:
             raise DataError("there are no pictures to take features of")
         states = self._states(pictures)
         identity = self._identity(extractor, pictures, states)
-        home = self.folder / _sha256(identity)
-        lock = FileLock(home / "lock")
-        _acquire(lock, check_stop)
-        try:
-            index = _Index(home, identity, reporter.warn)
-            missing = [number for number in range(len(states)) if not index.sound(number)]
-            plan = {number: self._batches(number, pictures, batch_size) for number in missing}
-            done = len(pictures) - sum(len(batch) for part in plan.values() for batch in part)
-            update = reporter.stage(stage, len(pictures))
-            update(done)
-            with closing(
-                load_crops(
-                    [picture.image for picture in pictures],
-                    [batch for part in plan.values() for batch in part],
-                    extractor.transform,
-                    workers=workers,
+        index = _Index(self.folder / _sha256(identity), identity, reporter.warn)
+        update = reporter.stage(stage, len(pictures))
+
+        told: int | None = None
+
+        def report(more: int = 0) -> None:
+            nonlocal told
+            done = more + sum(self._size(number, pictures) for number in index.verified)
+            if done != told:
+                update(done)
+            told = done
+
+        def vectors_of(number: int, crops: Iterator[Tensor]) -> Tensor:
+            """Vectors of the pictures of one file."""
+            vectors: list[Tensor] = []
+            for batch in self._batches(number, pictures, batch_size):
+                check_stop()
+                vectors.append(extractor(next(crops)))
+                _require_finite(vectors[-1], pictures[batch.start : batch.stop])
+                report(sum(map(len, vectors)))
+            if self._state(number, pictures) != states[number]:
+                first, last = pictures[number * self.shard], pictures[batch.stop - 1]
+                raise DataError(
+                    f"a picture between {first.image} and {last.image} was changed while "
+                    "features were computed: run the same again"
                 )
-            ) as crops:
-                for number, part in plan.items():
-                    vectors: list[Tensor] = []
-                    for batch in part:
-                        check_stop()
-                        vectors.append(extractor(next(crops)))
-                        _require_finite(vectors[-1], pictures[batch.start : batch.stop])
-                        done += len(batch)
-                        update(done)
-                    if self._state(number, pictures) != states[number]:
-                        first, last = pictures[part[0].start], pictures[part[-1].stop - 1]
-                        raise DataError(
-                            f"a picture between {first.image} and {last.image} was changed while "
-                            "features were computed: run the same again"
-                        )
-                    index.add(number, encode(torch.cat(vectors)))
-        finally:
-            lock.release()
-        paths = [index.path(number) for number in range(len(states))]
-        return Features(paths, self.shard, len(pictures))
+            return torch.cat(vectors)
+
+        paths = [picture.image for picture in pictures]
+        while True:
+            check_stop()
+            missing = index.missing(len(states))
+            report()
+            if not missing:
+                break
+            with _claimed(index.folder, missing, self.claim) as claimed:
+                mine = [number for number in index.missing(len(states)) if number in claimed]
+                batches = [b for n in mine for b in self._batches(n, pictures, batch_size)]
+                with closing(
+                    load_crops(paths, batches, extractor.transform, workers=workers)
+                ) as crops:
+                    for number in mine:
+                        index.add(number, encode(vectors_of(number, crops)))
+            if not claimed:
+                time.sleep(_POLL_S)
+        return Features([index.path(n) for n in range(len(states))], self.shard, len(pictures))
+
+    def _size(self, number: int, pictures: Pictures) -> int:
+        """Pictures of one file."""
+        return min(self.shard, len(pictures) - number * self.shard)
 
     def _batches(self, number: int, pictures: Pictures, size: int) -> list[range]:
         """Indices of the batches of one file: the same whatever else is to be computed."""
         begin = number * self.shard
-        end = min(len(pictures), begin + self.shard)
+        end = begin + self._size(number, pictures)
         return [range(first, min(end, first + size)) for first in range(begin, end, size)]
 
     def _state(self, number: int, pictures: Pictures) -> str:
@@ -187,26 +203,54 @@ class _Index:
 
     def __init__(self, folder: Path, identity: dict[str, Any], warn: Callable[[str], None]) -> None:
         self.folder, self.identity, self.warn = folder, identity, warn
-        self.checksums: dict[str, str] = {}
-        path = folder / _INDEX
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            if content["identity"] != identity:
-                raise ValueError("of other features")
-            self.checksums = {str(name): str(value) for name, value in content["shards"].items()}
-        except FileNotFoundError:
-            pass
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            warn(f"{path} is damaged: the features in its folder are computed anew")
+        self.verified: set[int] = set()
+        self._warned: set[Path] = set()
 
     def path(self, number: int) -> Path:
         """A file of features."""
         return self.folder / f"{number:06d}.npy"
 
-    def sound(self, number: int) -> bool:
-        """Whether a file is there and is what was written."""
+    def missing(self, count: int) -> list[int]:
+        """The numbers, of so many files, that are not there or are not what was written."""
+        checksums = self._read()
+        for number in set(range(count)) - self.verified:
+            if self._sound(self.path(number), checksums):
+                self.verified.add(number)
+        return [number for number in range(count) if number not in self.verified]
+
+    def add(self, number: int, content: bytes) -> None:
+        """Write a file, then its checksum among those that other processes wrote.
+
+        Raises:
+            RecordError: as the file system says.
+        """
         path = self.path(number)
-        expected = self.checksums.get(path.name)
+        try:
+            write_atomic(path, content)
+            with FileLock(self.folder / "index.lock"):
+                checksums = self._read() | {path.name: hashlib.sha256(content).hexdigest()}
+                index = {"identity": self.identity, "shards": checksums}
+                write_atomic(self.folder / _INDEX, json.dumps(index, indent=1).encode())
+        except OSError as error:
+            raise _unwritable(self.folder, error) from error
+        self.verified.add(number)
+
+    def _read(self) -> dict[str, str]:
+        """Checksums by name; none, and `warn` is told once, where the file is damaged."""
+        path = self.folder / _INDEX
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            if content["identity"] != self.identity:
+                raise ValueError("of other features")
+            return {str(name): str(value) for name, value in content["shards"].items()}
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            self._warn(path, f"{path} is damaged: the features in its folder are computed anew")
+            return {}
+
+    def _sound(self, path: Path, checksums: Mapping[str, str]) -> bool:
+        expected = checksums.get(path.name)
         if expected is None:
             return False
         try:
@@ -215,42 +259,36 @@ class _Index:
         except OSError:
             found = ""
         if found != expected:
-            self.warn(f"the stored features {path} are missing or damaged: they are computed anew")
+            text = f"the stored features {path} are missing or damaged: they are computed anew"
+            self._warn(path, text)
         return found == expected
 
-    def add(self, number: int, content: bytes) -> None:
-        """Write a file, then its checksum.
-
-        Raises:
-            RecordError: as the file system says.
-        """
-        path = self.path(number)
-        self.checksums[path.name] = hashlib.sha256(content).hexdigest()
-        index = {"identity": self.identity, "shards": self.checksums}
-        try:
-            write_atomic(path, content)
-            write_atomic(self.folder / _INDEX, json.dumps(index, indent=1).encode())
-        except OSError as error:
-            raise _unwritable(self.folder, error) from error
+    def _warn(self, path: Path, text: str) -> None:
+        if path not in self._warned:
+            self._warned.add(path)
+            self.warn(text)
 
 
-def _acquire(lock: FileLock, check_stop: Callable[[], None]) -> None:
-    """Wait until no other process has the lock.
+@contextmanager
+def _claimed(folder: Path, numbers: Sequence[int], most: int) -> Iterator[set[int]]:
+    """Files that no other process has at work, at most so many, as this one's for the while.
 
     Raises:
         RecordError: the folder cannot be written.
     """
-    folder = Path(lock.lock_file).parent
-    while True:
-        check_stop()
+    with ExitStack() as stack:
+        mine: set[int] = set()
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            lock.acquire(timeout=_POLL_S)
-        except Timeout:
-            continue
+            for number in numbers:
+                if len(mine) == most:
+                    break
+                with suppress(Timeout):
+                    stack.enter_context(FileLock(folder / f"{number:06d}.lock", timeout=0))
+                    mine.add(number)
         except OSError as error:
             raise _unwritable(folder, error) from error
-        return
+        yield mine
 
 
 def _unwritable(folder: Path, error: OSError) -> RecordError:

@@ -1,7 +1,11 @@
 """A task that scores frozen features directly: features, then every point of its grid."""
 
 import shutil
+import time
+from contextlib import suppress
 from dataclasses import replace
+
+from filelock import Timeout
 
 from vicregl_bench.engine.device import default_workers
 from vicregl_bench.engine.reporter import Reporter
@@ -14,12 +18,13 @@ from vicregl_bench.tasks.plan import Plan
 from vicregl_bench.tasks.probing import ProbeDomain, Probing
 from vicregl_bench.tasks.state import Spent, forget_state
 
+_POLL_S = 0.5
 FEATURES = "features"
 """Folder of the cached features, in that of the records."""
 
 
 class ProbeJob(TrunkJob):
-    """A probe: one process has it alone; features are everybody's who has the same weights."""
+    """A probe: one process scores, all that have the same command compute features."""
 
     unit = "points of the grid"
 
@@ -54,12 +59,10 @@ class ProbeJob(TrunkJob):
 
         Raises:
             RunInterruptedError: asked to stop; what is done is kept.
-            filelock.Timeout: another process has the run.
+            filelock.Timeout: another process has the run, and nothing of it can be shared.
             RuntimeError: the trunk changed.
         """
         plan, workers = self.plan, self.plan.request.workers
-        if not self.take():
-            return None
         self._probing = probing = Probing(
             trunk=self.trunk,
             device=plan.device,
@@ -74,9 +77,36 @@ class ProbeJob(TrunkJob):
             points=self._points,
             outcome=self.domain.outcome,
         )
+        if not self._take_or_join(probing):
+            return None
         with self.clock:
             scores = self.domain.probe(probing)
         self.heads = self.domain.heads()
         probing.done.update(self.heads)
         self.require_unchanged()
         return Measured(self.heads, (-1,) * len(self.heads), scores)
+
+    def _take_or_join(self, probing: Probing) -> bool:
+        """Take the run; where another process has it, compute features with it and wait.
+
+        Returns whether there is work left.
+
+        Raises:
+            filelock.Timeout: another process has the run, and nothing of it can be shared.
+        """
+        try:
+            return self.take()
+        except Timeout:
+            shared = self.domain.shared(probing)
+            if not shared:
+                raise
+        self.reporter.warn(
+            f"another process has this run ({self.plan.work}): features are computed together"
+        )
+        for extractor, pictures, stage in shared:
+            probing.features(extractor, pictures, stage)
+        while True:
+            probing.check_stop()
+            with suppress(Timeout):
+                return self.take()
+            time.sleep(_POLL_S)

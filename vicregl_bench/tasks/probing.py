@@ -116,6 +116,10 @@ class ProbeDomain(Domain[Data]):
     def heads(self) -> tuple[HeadSpec, ...]:
         """The points of the grid, in the order of the record; a search knows them after `probe`."""
 
+    def shared(self, probing: Probing) -> Sequence[tuple[Extractor, Pictures, str]]:
+        """Features that processes with the same run compute together: of what, and its stage."""
+        return ()
+
     @abstractmethod
     def probe(self, probing: Probing) -> Scores:
         """Scores of every point, in the order of `heads`.

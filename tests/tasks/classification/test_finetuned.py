@@ -33,6 +33,7 @@ SMALL: dict[str, Any] = {
     "schedule.iters": 3,
     "schedule.batch_size": 8,
     "sweep.lrs": [0.03],
+    "classifier.lr": 0.08,
 }
 RUN = "lr 0.03, seed 0 (1 of 1)"
 

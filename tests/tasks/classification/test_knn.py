@@ -1,5 +1,6 @@
 """kNN classification through `run_task`: against scikit-learn, the cache, resuming, bad input."""
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -154,3 +155,31 @@ def test_protocols(name: str) -> None:
     assert task.info.frozen and task.info.probe
     with pytest.raises(ConfigError, match=r"no setting 'sweep.lrs'"):
         load_task(name, overrides={"sweep.lrs": [0.1]})
+
+
+def test_a_second_process_computes_features_and_waits(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = run(folder, tmp_path / "alone").record
+    asked = request(folder, tmp_path / "two")
+    joined: list[RunOutcome] = []
+    there = threading.Event()
+
+    class Second(Silent):
+        def warn(self, text: str) -> None:
+            super().warn(text)
+            there.set()
+
+    second = Second()
+    thread = threading.Thread(target=lambda: joined.append(run_task(asked, second)))
+
+    def begin(name: str, done: int) -> None:
+        if name == "features of train" and done == 30:
+            thread.start()
+            assert there.wait(60)
+
+    first = run_task(asked, Silent(begin))
+    thread.join(60)
+    assert [text for text in second.warnings if "features are computed together" in text]
+    assert first.record.results == joined[0].record.results == alone.results
+    assert joined[0].path == first.path

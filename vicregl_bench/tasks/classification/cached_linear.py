@@ -21,12 +21,18 @@ from vicregl_bench.features.linear_probe import (
 from vicregl_bench.features.shards import Features
 from vicregl_bench.heads.sweep import HeadSpec
 from vicregl_bench.tasks.classification.domain import WholePictures
-from vicregl_bench.tasks.classification.extraction import extractor_of
+from vicregl_bench.tasks.classification.extraction import (
+    HELD,
+    TRAIN,
+    VAL,
+    VectorProbe,
+    extractor_of,
+)
 from vicregl_bench.tasks.classification.outcome import LabelRanks
 from vicregl_bench.tasks.classification.probe_settings import CachedLinearSettings
 from vicregl_bench.tasks.grid import described
 from vicregl_bench.tasks.measured import Scores
-from vicregl_bench.tasks.probing import ProbeDomain, Probing
+from vicregl_bench.tasks.probing import Probing
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +73,7 @@ class LabelledFeatures:
         )
 
 
-class CachedLinear(WholePictures, ProbeDomain[ClassificationData]):
+class CachedLinear(WholePictures, VectorProbe[ClassificationData]):
     """Linear classifiers on features of central crops, or of views in test."""
 
     @property
@@ -96,15 +102,15 @@ class CachedLinear(WholePictures, ProbeDomain[ClassificationData]):
             RunInterruptedError: asked to stop, between points, with solver sgd between epochs.
         """
         learned, scored = extractor_of(self, probing, train=True), extractor_of(self, probing)
-        vectors = probing.features(learned, probing.train, "features of train").tensor()
+        vectors = probing.features(learned, probing.train, TRAIN).tensor()
         scaler = Scaler.fit(vectors, self.settings.probe.scaling)
         train = LabelledFeatures.of(probing.train, vectors, scaler, probing.device)
         del vectors
         held = None
         if probing.holdout:
-            found = probing.features(scored, probing.holdout, "features of the held-out slice")
+            found = probing.features(scored, probing.holdout, HELD)
             held = LabelledFeatures.of(probing.holdout, found, scaler, probing.device)
-        found = probing.features(scored, probing.val, "features of val")
+        found = probing.features(scored, probing.val, VAL)
         val = LabelledFeatures.of(probing.val, found, scaler, probing.device)
         classes = len(self.dataset.classes)
 

@@ -1,12 +1,17 @@
 """The features that a probe of whole pictures reads: its crops, or the means of several views."""
 
+from collections.abc import Sequence
 from typing import Any
 
+from vicregl_bench.features.cache import Pictures
 from vicregl_bench.features.extractor import CentralCrop, Extractor
 from vicregl_bench.tasks.classification.dataset import test_transform
 from vicregl_bench.tasks.classification.settings import ViewsSection
-from vicregl_bench.tasks.domain import Domain
-from vicregl_bench.tasks.probing import Probing
+from vicregl_bench.tasks.domain import Data, Domain
+from vicregl_bench.tasks.probing import ProbeDomain, Probing
+
+TRAIN, HELD, VAL = "features of train", "features of the held-out slice", "features of val"
+"""Stages of progress."""
 
 
 def extractor_of(domain: Domain[Any], probing: Probing, *, train: bool = False) -> Extractor:
@@ -23,3 +28,13 @@ def extractor_of(domain: Domain[Any], probing: Probing, *, train: bool = False) 
     data = settings.data
     transform = CentralCrop(data.resize, data.crop) if train else test_transform(data)
     return Extractor(domain.source, probing.trunk, transform, settings.backbone.output_stride)
+
+
+class VectorProbe(ProbeDomain[Data]):
+    """A probe that reads one vector a picture: of train, of the held-out slice and of val."""
+
+    def shared(self, probing: Probing) -> Sequence[tuple[Extractor, Pictures, str]]:
+        """All of them."""
+        learned, scored = extractor_of(self, probing, train=True), extractor_of(self, probing)
+        held = [(scored, probing.holdout, HELD)] if probing.holdout else []
+        return [(learned, probing.train, TRAIN), *held, (scored, probing.val, VAL)]

@@ -11,15 +11,21 @@ from vicregl_bench.features.knn import find_neighbours
 from vicregl_bench.features.shards import Features
 from vicregl_bench.heads.sweep import HeadSpec
 from vicregl_bench.tasks.classification.domain import WholePictures
-from vicregl_bench.tasks.classification.extraction import extractor_of
+from vicregl_bench.tasks.classification.extraction import (
+    HELD,
+    TRAIN,
+    VAL,
+    VectorProbe,
+    extractor_of,
+)
 from vicregl_bench.tasks.classification.outcome import LabelRanks
 from vicregl_bench.tasks.classification.settings import KnnSettings
 from vicregl_bench.tasks.measured import Scores
-from vicregl_bench.tasks.probing import ProbeDomain, Probing
+from vicregl_bench.tasks.probing import Probing
 from vicregl_bench.tasks.request import RunRequest
 
 
-class Knn(WholePictures, ProbeDomain[ClassificationData]):
+class Knn(WholePictures, VectorProbe[ClassificationData]):
     """kNN classification on features of central crops, or of views.
 
     Raises:
@@ -53,13 +59,13 @@ class Knn(WholePictures, ProbeDomain[ClassificationData]):
             RunInterruptedError: asked to stop.
         """
         learned = extractor_of(self, probing, train=True)
-        bank = probing.features(learned, probing.train, "features of train")
+        bank = probing.features(learned, probing.train, TRAIN)
         extractor = extractor_of(self, probing)
         held = None
         if probing.holdout:
-            vectors = probing.features(extractor, probing.holdout, "features of the held-out slice")
+            vectors = probing.features(extractor, probing.holdout, HELD)
             held = self._outcome(probing, bank, probing.holdout, vectors)
-        vectors = probing.features(extractor, probing.val, "features of val")
+        vectors = probing.features(extractor, probing.val, VAL)
         return Scores(self._outcome(probing, bank, probing.val, vectors), held)
 
     def _outcome(

@@ -27,11 +27,17 @@ from vicregl_bench.features.linear_probe import LinearClassifier, Recipe, Scaler
 from vicregl_bench.heads.sweep import HeadSpec
 from vicregl_bench.tasks.classification.cached_linear import LabelledFeatures
 from vicregl_bench.tasks.classification.domain import WholePictures
-from vicregl_bench.tasks.classification.extraction import extractor_of
+from vicregl_bench.tasks.classification.extraction import (
+    HELD,
+    TRAIN,
+    VAL,
+    VectorProbe,
+    extractor_of,
+)
 from vicregl_bench.tasks.classification.probe_settings import ProbeSearchSettings, SearchSection
 from vicregl_bench.tasks.grid import described
 from vicregl_bench.tasks.measured import Scores
-from vicregl_bench.tasks.probing import ProbeDomain, Probing
+from vicregl_bench.tasks.probing import Probing
 from vicregl_bench.tasks.request import RunRequest
 
 TRIALS = "trials.jsonl"
@@ -46,7 +52,7 @@ class Trial:
     score: float
 
 
-class ProbeSearch(WholePictures, ProbeDomain[ClassificationData]):
+class ProbeSearch(WholePictures, VectorProbe[ClassificationData]):
     """A search for how to train a linear classifier on cached features, and what it finds.
 
     With `--select val` the slice is `sweep.holdout` of train, and the best trial is trained again
@@ -79,7 +85,7 @@ class ProbeSearch(WholePictures, ProbeDomain[ClassificationData]):
         """
         sweep, scaling = self.settings.sweep, self.settings.search.scaling
         learned, scored = extractor_of(self, probing, train=True), extractor_of(self, probing)
-        vectors = probing.features(learned, probing.train, "features of train").tensor()
+        vectors = probing.features(learned, probing.train, TRAIN).tensor()
         slice_: Sequence[Any] = probing.holdout
         rows = list(range(len(probing.train)))
         if not slice_:
@@ -89,7 +95,7 @@ class ProbeSearch(WholePictures, ProbeDomain[ClassificationData]):
             slice_ = split[1]
             names = {picture.name for picture in slice_}
             rows = [row for row in rows if probing.train[row].name not in names]
-        found = probing.features(scored, slice_, "features of the held-out slice")
+        found = probing.features(scored, slice_, HELD)
         kept = vectors[rows]
         scaler = Scaler.fit(kept, scaling)
         trials = self._search(
@@ -109,7 +115,7 @@ class ProbeSearch(WholePictures, ProbeDomain[ClassificationData]):
         held = None
         if probing.holdout:
             held = LabelledFeatures.of(probing.holdout, found, scaler, probing.device)
-        found = probing.features(scored, probing.val, "features of val")
+        found = probing.features(scored, probing.val, VAL)
         val = LabelledFeatures.of(probing.val, found, scaler, probing.device)
         classes = len(self.dataset.classes)
 

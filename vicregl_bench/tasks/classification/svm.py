@@ -16,19 +16,25 @@ from vicregl_bench.features.extractor import Extractor
 from vicregl_bench.features.svm import SvmOptions, can_fit, fit_svm, unit_vectors
 from vicregl_bench.heads.sweep import HeadSpec
 from vicregl_bench.records.arrays import read_arrays, write_arrays
-from vicregl_bench.tasks.classification.extraction import extractor_of
+from vicregl_bench.tasks.classification.extraction import (
+    HELD,
+    TRAIN,
+    VAL,
+    VectorProbe,
+    extractor_of,
+)
 from vicregl_bench.tasks.classification.multi_label_outcome import MultiLabelScores
 from vicregl_bench.tasks.classification.svm_settings import SvmSettings
 from vicregl_bench.tasks.domain import Outcome
 from vicregl_bench.tasks.measured import Scores
-from vicregl_bench.tasks.probing import ProbeDomain, Probing
+from vicregl_bench.tasks.probing import Probing
 from vicregl_bench.tasks.request import RunRequest
 
 Arrays = dict[str, npt.NDArray[Any]]
 FloatArray = npt.NDArray[np.float64]
 
 
-class Svm(ProbeDomain[MultiLabelData]):
+class Svm(VectorProbe[MultiLabelData]):
     """One linear SVM a class on features of central crops, mAP over the classes.
 
     A class of which train has fewer pictures than folds, with it or without, has no SVM and no
@@ -93,10 +99,10 @@ class Svm(ProbeDomain[MultiLabelData]):
         ) -> FloatArray:
             return unit_vectors(probing.features(by, pictures, stage).tensor().numpy())
 
-        train = vectors(probing.train, "features of train", learned)
-        scored = {"val": vectors(probing.val, "features of val")}
+        train = vectors(probing.train, TRAIN, learned)
+        scored = {"val": vectors(probing.val, VAL)}
         if probing.holdout:
-            scored["held"] = vectors(probing.holdout, "features of the held-out slice")
+            scored["held"] = vectors(probing.holdout, HELD)
         labels = _labels(probing.train)
         svm = settings.svm
         options = SvmOptions(
