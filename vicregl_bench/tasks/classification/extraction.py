@@ -36,5 +36,7 @@ class VectorProbe(ProbeDomain[Data]):
     def shared(self, probing: Probing) -> Sequence[tuple[Extractor, Pictures, str]]:
         """All of them."""
         learned, scored = extractor_of(self, probing, train=True), extractor_of(self, probing)
-        held = [(scored, probing.holdout, HELD)] if probing.holdout else []
+        held: list[tuple[Extractor, Pictures, str]] = []
+        if probing.holdout:
+            held.append((scored, probing.holdout, HELD))
         return [(learned, probing.train, TRAIN), *held, (scored, probing.val, VAL)]
