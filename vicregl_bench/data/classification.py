@@ -172,7 +172,7 @@ def read_class_folders(
     Raises:
         DataError: as `read_folder`, or a folder of `only` that train does not have.
     """
-    classes, val_classes = _class_folders(train), _class_folders(val)
+    classes, val_classes = class_folders(train), class_folders(val)
     if only is not None:
         missing = sorted(set(only) - set(classes))
         if missing:
@@ -339,7 +339,12 @@ def _read(name: str, data_root: str | Path, below: Sequence[str]) -> Classificat
     return replace(data, notes=(f"val is the folder {held}",)) if held == "test" else data
 
 
-def _class_folders(split: Path) -> tuple[str, ...]:
+def class_folders(split: Path) -> tuple[str, ...]:
+    """Names of the folders of a split that are not hidden, sorted.
+
+    Raises:
+        DataError: there is no such split, or nothing in it.
+    """
     try:
         entries = [path for path in split.iterdir() if not path.name.startswith(".")]
     except OSError as error:

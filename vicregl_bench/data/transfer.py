@@ -12,6 +12,7 @@ from pathlib import Path
 
 from vicregl_bench.data.classification import (
     ClassificationData,
+    class_folders,
     names_sha256,
     read_class_folders,
     read_folder,
@@ -205,7 +206,7 @@ def read_imagenet100(data_root: str | Path, *, variant: str = "imagenet100") -> 
     )
     path = root / SYNSETS_FILE
     only = _synsets(path) if path.is_file() else None
-    there = sum(one.is_dir() for one in (root / "train").iterdir())
+    there = len(class_folders(root / "train"))
     if only is None and there > wanted:
         raise DataError(
             f"{root / 'train'} has {there:,} class folders: write the 100 WordNet ids that are "

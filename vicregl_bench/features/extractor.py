@@ -13,6 +13,7 @@ from torchvision.transforms import functional
 
 from vicregl_bench.backbones.frozen import FrozenTrunk
 from vicregl_bench.backbones.source import BackboneSource
+from vicregl_bench.data.reading import read_rgb
 from vicregl_bench.engine.workers import leave_process_group
 from vicregl_bench.errors import DataError
 
@@ -190,13 +191,10 @@ class _Crops(Dataset[Tensor | DataError]):
         self.paths, self.transform = tuple(paths), transform
 
     def __getitem__(self, index: int) -> Tensor | DataError:
-        path = self.paths[index]
         try:
-            with Image.open(path) as picture:
-                rgb = picture.convert("RGB")
-        # what Pillow raises on damage
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            return DataError(f"cannot read the picture {path}: {error}")
+            rgb = read_rgb(self.paths[index])
+        except DataError as error:
+            return error
         return self.transform(rgb)
 
 

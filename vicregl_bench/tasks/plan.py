@@ -100,7 +100,7 @@ def make_plan(request: RunRequest) -> Plan:
     if holdout:
         deviations.append(
             f"data.train: {len(train)} pictures instead of {len(dataset.train)}; "
-            f"{len(holdout)} are held out to select the learning rate"
+            f"{len(holdout)} are held out to choose the point of the grid"
         )
     identity: dict[str, Any] = {
         "protocol": [task.info.name, task.info.version, task.profile],
@@ -114,6 +114,8 @@ def make_plan(request: RunRequest) -> Plan:
     }
     if source.card.output_norm:
         identity["output_norm"] = True
+    if source.card.pooling is not None:
+        identity["pooling"] = source.card.pooling
     if request.engine != "mmdet":
         identity["engine"] = request.engine
     if task.preset is not None:

@@ -84,7 +84,9 @@ class ProbeJob(TrunkJob):
         self.heads = self.domain.heads()
         probing.done.update(self.heads)
         self.require_unchanged()
-        return Measured(self.heads, (-1,) * len(self.heads), scores)
+        # at which step is not known of a probe
+        diverged_at = tuple(0 if head in probing.diverged else -1 for head in self.heads)
+        return Measured(self.heads, diverged_at, scores)
 
     def _take_or_join(self, probing: Probing) -> bool:
         """Take the run; where another process has it, compute features with it and wait.

@@ -2,7 +2,6 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -39,6 +38,8 @@ class Probing:
         cache: of features; every run into one folder of records shares it.
         points: folder of what is done of the grid.
         outcome: class of the domain's outcomes.
+        done: points that are scored.
+        diverged: those of them that have no scores.
     """
 
     trunk: FrozenTrunk
@@ -54,6 +55,7 @@ class Probing:
     points: Path
     outcome: type[Outcome]
     done: set[HeadSpec] = field(default_factory=set)
+    diverged: set[HeadSpec] = field(default_factory=set)
 
     def check_stop(self) -> None:
         """Stop where that is asked for; called between parts of a few seconds.
@@ -83,18 +85,19 @@ class Probing:
     def point(self, head: HeadSpec, make: Callable[[], Scores]) -> Scores:
         """The scores of one point of the grid, kept so that a resumed run has them.
 
-        A file that cannot be read is made anew.
+        A file that cannot be read is made anew. A point without scores has diverged.
         """
         path = self.points / f"{_name(head)}.npz"
-        with suppress(FileNotFoundError, RecordError):
+        try:
             scores = load_result(path, head, self.outcome).scores
-            self.done.add(head)
-            return scores
-        self.check_stop()
-        scores = make()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_result(path, RunResult(head, -1, scores))
+        except (FileNotFoundError, RecordError):
+            self.check_stop()
+            scores = make()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_result(path, RunResult(head, -1, scores))
         self.done.add(head)
+        if scores.val is None:
+            self.diverged.add(head)
         return scores
 
     def together(self, heads: Sequence[HeadSpec], make: Callable[[HeadSpec], Scores]) -> Scores:

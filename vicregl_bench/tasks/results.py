@@ -71,12 +71,11 @@ def choose_best(
     if not candidates:
         return None
 
+    held = any(result.holdout is not None for result in results)
+
     def score(point: Point) -> float:
-        values = [
-            results[k].holdout if results[k].holdout is not None else results[k].score
-            for k in candidates[point]
-        ]
-        return float(np.mean([value for value in values if value is not None]))
+        values = [results[k].holdout if held else results[k].score for k in candidates[point]]
+        return float(np.mean([-math.inf if value is None else value for value in values]))
 
     point = max(candidates, key=score)
     heads = candidates[point]

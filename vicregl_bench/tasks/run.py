@@ -221,6 +221,8 @@ def _is_out_of_memory(error: BaseException) -> bool:
 def _out_of_memory(plan: Plan) -> str:
     if plan.request.engine == "detectron2":
         advice = "--engine mmdet takes --set schedule.accumulate=2 (a deviation)"
+    elif plan.task.info.probe:
+        advice = "--set gives fewer points, memory.size or smaller chunks, or take a larger device"
     elif plan.task.info.frozen:
         advice = "fewer --seeds or --lrs at once, or a larger device"
     else:

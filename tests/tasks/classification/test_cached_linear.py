@@ -157,11 +157,12 @@ def test_what_did_not_converge_is_named(folder: Path, tmp_path: Path) -> None:
     assert len(told) == 2 and "l2 0.001" in told[0] and "l2 0.1" in told[1]
 
 
-def test_a_diverged_point_is_never_right(folder: Path, tmp_path: Path) -> None:
+def test_a_diverged_point_has_no_score(folder: Path, tmp_path: Path) -> None:
     reporter = Silent()
     rates = SGD | {"sweep.lrs": [0.1, 1e38], "sweep.seeds": 1}
     record = run(folder, tmp_path / "one", overrides=rates, reporter=reporter).record
-    assert record.results[1].score == 0.0
+    assert record.results[0].score is not None and record.results[1].score is None
+    assert record.best is not None and record.best.lr == 0.1
     assert any("lr 1e+38" in text and "diverged" in text for text in reporter.warnings)
     every = run(folder, tmp_path / "all", overrides=rates | {"sweep.lrs": [1e38]}).record
     assert every.status == "diverged" and every.results[0].score is None

@@ -15,9 +15,10 @@ from tests.tasks.stopping import stop_after
 from vicregl_bench.backbones.frozen import FrozenTrunk
 from vicregl_bench.backbones.source import read_backbone
 from vicregl_bench.data import make_image_folder
+from vicregl_bench.data.reading import read_rgb
 from vicregl_bench.errors import ConfigError, DataError, RunInterruptedError
 from vicregl_bench.records import Record, read_record
-from vicregl_bench.tasks.classification.dataset import LabelledPictures, read_rgb, train_loader
+from vicregl_bench.tasks.classification.dataset import LabelledPictures, train_loader
 from vicregl_bench.tasks.classification.domain import Classification
 from vicregl_bench.tasks.classification.outcome import LabelRanks
 from vicregl_bench.tasks.classification.settings import ClassificationSettings

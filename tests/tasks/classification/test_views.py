@@ -13,8 +13,8 @@ from tests.tasks.stopping import stop_after
 from vicregl_bench.backbones.frozen import FrozenTrunk
 from vicregl_bench.backbones.source import read_backbone
 from vicregl_bench.data import make_image_folder
+from vicregl_bench.data.reading import read_rgb
 from vicregl_bench.errors import ConfigError, RunInterruptedError
-from vicregl_bench.tasks.classification.dataset import read_rgb
 from vicregl_bench.tasks.classification.domain import Classification
 from vicregl_bench.tasks.plan import make_plan
 from vicregl_bench.tasks.protocol import load_task

@@ -117,7 +117,7 @@ class CachedLinear(WholePictures, VectorProbe[ClassificationData]):
         def make(head: HeadSpec) -> Scores:
             classifier = self._fit(head, train, probing)
             if classifier is None:
-                probing.reporter.warn(f"{described(head)} diverged: it counts as never right")
+                probing.reporter.warn(f"{described(head)} diverged: it has no score")
                 return Scores()
             return Scores(
                 val.outcome(classifier, classes, self.metric),

@@ -1,19 +1,17 @@
 """Pictures and labels for mmengine, with augmentation seeded by position (`tasks.positions`)."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 from torchvision import transforms
 
 from vicregl_bench.checkpoints import Card
 from vicregl_bench.data import Labelled
+from vicregl_bench.data.reading import read_rgb
 from vicregl_bench.engine.workers import leave_process_group
-from vicregl_bench.errors import DataError
 from vicregl_bench.features.extractor import CentralCrop, FiveCrops, Transform
 from vicregl_bench.heads.streams import AUGMENTATION, stream_seed
 from vicregl_bench.tasks.classification.settings import ClassificationDataSection, ViewsSection
@@ -49,19 +47,6 @@ class LabelledPictures(Dataset[dict[str, Any]]):
         picture = self.pictures[index]
         crop: Tensor = self.transform(read_rgb(picture.image))
         return {"inputs": crop, "data_samples": {"label": picture.label, "index": index}}
-
-
-def read_rgb(path: Path) -> Image.Image:
-    """A picture in RGB.
-
-    Raises:
-        DataError: it cannot be read.
-    """
-    try:
-        with Image.open(path) as picture:
-            return picture.convert("RGB")
-    except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises on damage
-        raise DataError(f"cannot read the picture {path}: {error}") from error
 
 
 def train_transform(data: ClassificationDataSection) -> Any:

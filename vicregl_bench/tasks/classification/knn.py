@@ -34,7 +34,10 @@ class Knn(WholePictures, VectorProbe[ClassificationData]):
 
     def __init__(self, request: RunRequest) -> None:
         super().__init__(request)
-        most, there = max(self.settings.knn.ks), len(self.dataset.train)
+        self._require_neighbours(len(self.dataset.train))
+
+    def _require_neighbours(self, there: int) -> None:
+        most = max(self.settings.knn.ks)
         if most > there:
             raise ConfigError(
                 f"{most} neighbours of {there} training pictures are impossible: "
@@ -58,6 +61,7 @@ class Knn(WholePictures, VectorProbe[ClassificationData]):
         Raises:
             RunInterruptedError: asked to stop.
         """
+        self._require_neighbours(len(probing.train))
         learned = extractor_of(self, probing, train=True)
         bank = probing.features(learned, probing.train, TRAIN)
         extractor = extractor_of(self, probing)

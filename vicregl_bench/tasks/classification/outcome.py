@@ -10,6 +10,7 @@ from mmengine.evaluator import BaseMetric
 
 from vicregl_bench.data import Labelled
 from vicregl_bench.tasks.domain import HeadScore, Outcome
+from vicregl_bench.tasks.interval import bayesian_weights, interval_of_mean, percentiles
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -51,14 +52,10 @@ class LabelRanks(Outcome):
     def interval(self, heads: Sequence[int]) -> tuple[float, float]:
         """95 % interval of the mean score of some heads: Bayesian bootstrap (Rubin 1981)."""
         right = (self.ranks[:, list(heads)] == 0).mean(axis=1)
-        generator = np.random.default_rng(0)
-        weights = generator.exponential(size=(1000, len(right)))
-        if self.metric == "mean_per_class":
-            means = 100.0 * self._means_per_class(weights, right)
-        else:
-            means = 100.0 * (weights @ right) / weights.sum(axis=1)
-        low, high = np.percentile(means, [2.5, 97.5])
-        return float(low), float(high)
+        if self.metric != "mean_per_class":
+            return interval_of_mean(100.0 * right)
+        weights = bayesian_weights(len(right))
+        return percentiles(100.0 * self._means_per_class(weights, right))
 
     def _means_per_class(self, weights: FloatArray, right: FloatArray) -> FloatArray:
         """Mean over the classes there are of each one's weighted mean, for every row of weights."""

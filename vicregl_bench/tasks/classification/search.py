@@ -122,7 +122,7 @@ class ProbeSearch(WholePictures, VectorProbe[ClassificationData]):
         def make(head: HeadSpec) -> Scores:
             classifier = self._train(best, train, head.seed, probing)
             if classifier is None:
-                probing.reporter.warn(f"{described(head)} diverged: it counts as never right")
+                probing.reporter.warn(f"{described(head)} diverged: it has no score")
                 return Scores()
             return Scores(
                 val.outcome(classifier, classes, self.metric),

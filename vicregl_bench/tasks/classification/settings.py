@@ -30,8 +30,8 @@ class ViewsSection(DataSetSection):
     @model_validator(mode="after")
     def _crops_are_inside(self) -> "ViewsSection":
         shorter = self.resize if isinstance(self.resize, int) else min(self.resize)
-        if self.views is not None and shorter < self.crop:
-            raise ValueError(f"corners of {self.crop} px need data.resize to be no smaller")
+        if shorter < self.crop:
+            raise ValueError(f"a crop of {self.crop} px needs data.resize to be no smaller")
         return self
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vicregl_bench.tasks.domain import HeadScore, Outcome
+from vicregl_bench.tasks.interval import interval_of_mean
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -59,11 +60,7 @@ class MatchShares(Outcome):
 
     def interval(self, heads: Sequence[int]) -> tuple[float, float]:
         """95 % interval of the mean accuracy of some draws: Bayesian bootstrap (Rubin 1981)."""
-        right = self.right[:, list(heads)].mean(axis=1)
-        weights = np.random.default_rng(0).exponential(size=(1000, len(right)))
-        means = 100.0 * (weights @ right) / weights.sum(axis=1)
-        low, high = np.percentile(means, [2.5, 97.5])
-        return float(low), float(high)
+        return interval_of_mean(100.0 * self.right[:, list(heads)].mean(axis=1))
 
     def to_arrays(self, heads: Sequence[int] | None = None) -> dict[str, Any]:
         """Plain arrays, for a file; of some draws alone where that is asked for."""

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import ColorJitter, InterpolationMode, RandomResizedCrop, functional
 
+from vicregl_bench.data.reading import read_rgb
 from vicregl_bench.engine.workers import leave_process_group
 from vicregl_bench.errors import DataError
 from vicregl_bench.heads.streams import AUGMENTATION, stream_seed
@@ -125,13 +126,10 @@ class _Drawn(Dataset[Views | DataError]):
         self.paths, self.draw = tuple(paths), draw
 
     def __getitem__(self, position: int) -> Views | DataError:
-        path = self.paths[position]
         try:
-            with Image.open(path) as picture:
-                rgb = picture.convert("RGB")
-        # what Pillow raises on damage
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            return DataError(f"cannot read the picture {path}: {error}")
+            rgb = read_rgb(self.paths[position])
+        except DataError as error:
+            return error
         return self.draw(rgb, position)
 
 
