@@ -5,4 +5,4 @@
 data = dict(crop=224, resize=(256, 256))
 knn = dict(ks=[10, 20, 100, 200], temperature=0.07)
 sweep = dict(run_seed=0, holdout=0.1)
-profiles = dict(paper=dict(), ci=dict())
+profiles = dict(paper=dict(), ci=dict(knn=dict(ks=[10, 20])))

@@ -21,6 +21,5 @@ sweep = dict(
 profiles = dict(
     paper=dict(),
     ci=dict(
-        lbfgs=dict(max_iter=200),
         sgd=dict(epochs=10, batch_size=64),
         sweep=dict(l2=[1e-3, 1e-1], lrs=[0.1, 0.01], weight_decays=[1e-6], seeds=1)))

@@ -122,6 +122,13 @@ def test_ls_settings_are_those_of_set(capsys: Captured) -> None:
     assert "no preset 'x'" in failure(capsys, ["ls", "settings", "voc_linear", "--preset", "x"])
 
 
+@pytest.mark.parametrize("option", ["--lrs", "--seeds"])
+def test_tasks_without_rates_or_seeds(option: str, tmp_path: Path, capsys: Captured) -> None:
+    words = ["run", "--ckpt", "random:resnet18", "--task", "folder_knn", "--data-root", "x"]
+    said = failure(capsys, [*words, "--out", str(tmp_path), option, "1"])
+    assert f"{option}: folder_knn has no" in said and "ls settings folder_knn" in said
+
+
 def test_inspect(tmp_path: Path, capsys: Captured) -> None:
     state = random_resnet_state("resnet34", 0)
     full = {f"module.backbone.{k}": v for k, v in state.items()}

@@ -21,7 +21,7 @@ def test_a_record_shows_names_as_they_are(capsys: Captured) -> None:
     assert shown[1] == f"{ODD}: [m], resnet18, weights w"
     assert shown[-2:] == [f"deviation: data: {ODD}", f"note: {ODD}"]
     best = next(line for line in shown if line.startswith("best"))
-    assert best.startswith("best mIoU 50.00 ± 1.00 at lr 0.1 (3 seeds, chosen on val); 95 % over")
+    assert best.startswith("best mIoU 50.00 ± 1.00 at lr 0.1 (3 seeds); 95 % over")
 
 
 def test_an_interrupted_record_says_how_far_it_came(capsys: Captured) -> None:

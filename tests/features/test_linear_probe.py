@@ -70,6 +70,25 @@ def test_lbfgs_is_scikit_learns_and_torchs(classes: int, l2: float, chunks: None
         np.testing.assert_allclose(ours.weight, peer.coef_, atol=1e-6)
 
 
+def test_sgd_ends_at_the_same_optimum() -> None:
+    """Its decay is the penalty, and is on biases too: vectors whose best biases are equal."""
+    x, y = overlapping(3)
+    # channels turn with the classes, which so all play the same part
+    turned = torch.cat([x.roll(2 * part, dims=1) for part in range(3)])
+    labels = torch.cat([(y + part) % 3 for part in range(3)])
+    trained = {}
+    for l2 in (0.02, 0.1):
+        exact, converged = fit_logistic(turned, labels, 3, l2=l2, max_iter=2000, tolerance=1e-9)
+        recipe = Recipe("SGD", 0.3, l2, "cosine", epochs=300, batch_size=3 * N)
+        ours = train_linear(turned, labels, 3, recipe, run_seed=0, seed=0)
+        assert converged and ours is not None
+        torch.testing.assert_close(ours.weight.double(), exact.weight, rtol=1e-4, atol=0)
+        biases = ours.bias.double() - exact.bias + exact.bias.mean()
+        torch.testing.assert_close(biases, torch.zeros_like(biases), rtol=0, atol=1e-5)
+        trained[l2] = ours.weight
+    assert float((trained[0.02] - trained[0.1]).abs().max()) > 0.1
+
+
 def test_what_does_not_converge_says_so() -> None:
     x, y = overlapping(3)
     asked: dict[str, Any] = {"l2": 1e-4, "max_iter": 2, "tolerance": 1e-9}

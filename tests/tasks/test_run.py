@@ -148,6 +148,23 @@ def test_whatever_changes_the_result_changes_the_key(
     assert make_plan(one).key != make_plan(other).key
 
 
+@pytest.mark.parametrize(
+    "card",
+    [
+        {"pooling": "cls"},
+        {"output_norm": True},
+        {"mean": (0.0, 0.0, 0.0)},
+        {"channel_order": "bgr"},
+    ],
+)
+def test_what_the_card_says_of_features_changes_the_key(
+    card: dict[str, Any], tiny_voc: Path, tmp_path: Path
+) -> None:
+    one = request(tiny_voc, tmp_path)
+    source = dataclasses.replace(one.source, card=dataclasses.replace(one.source.card, **card))
+    assert make_plan(one).key != make_plan(dataclasses.replace(one, source=source)).key
+
+
 @pytest.mark.parametrize(("stage", "step", "done"), [("training", 5, 5), ("validating", 2, 12)])
 @pytest.mark.parametrize("task", ["voc_linear", "voc_linear_released"])
 def test_an_interrupted_run_resumes_to_the_same_numbers(

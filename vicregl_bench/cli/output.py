@@ -90,9 +90,12 @@ def print_record(record: Record) -> None:
     if record.best is not None:
         best_, (low, high) = record.best, record.best.interval
         point = point_text(best_)
+        # a grid of one point leaves nothing to choose
+        alone = task.select == "val" and len({point_text(one) for one in record.results}) == 1
+        chosen = "" if alone else f", chosen on {task.select}"
         where = (
             f"{f' at {point}' if point else ''} "
-            f"({best_.seeds} seed{'s' if best_.seeds > 1 else ''}, chosen on {task.select}); "
+            f"({best_.seeds} seed{'s' if best_.seeds > 1 else ''}{chosen}); "
             f"95 % over pictures {low:.1f} to {high:.1f}"
         )
         console.print(Text.assemble((f"best {metric} {score_text(best_, 2)}", "bold"), where))

@@ -105,6 +105,7 @@ def run(
 
     wanted = _chosen_pictures(pictures)
     overrides = parse_overrides(settings or []) | _sweep_overrides(lrs, seeds)
+    _require_swept(task, lrs, seeds)
     require_possible(task, profile.value, overrides, preset)
     with StderrReporter() as reporter, contextlib.redirect_stdout(sys.stderr):
         # imported late: torch and mmseg take seconds, a wrong option should not
@@ -165,6 +166,20 @@ def run(
     if outcome.record.status == "diverged":
         reporter.warn("every head diverged: try smaller learning rates with --lrs")
         raise typer.Exit(EXIT_CHECK_FAILED)
+
+
+def _require_swept(task: str, lrs: str | None, seeds: int | None) -> None:
+    """Stop where --lrs or --seeds is given to a task that has none."""
+    from vicregl_bench.tasks.protocol import SETTINGS, protocol_info
+
+    sweep = SETTINGS[protocol_info(task).kind].model_fields["sweep"].annotation
+    fields = getattr(sweep, "model_fields", {})
+    for option, value, what in (("lrs", lrs, "learning rates"), ("seeds", seeds, "seeds")):
+        if value is not None and option not in fields:
+            raise ConfigError(
+                f"--{option}: {task} has no {what}; `vicregl-bench ls settings {task}` lists what "
+                "it has"
+            )
 
 
 def _chosen_pictures(text: str | None) -> int | tuple[str, ...] | None:

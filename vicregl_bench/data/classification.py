@@ -67,10 +67,10 @@ class MultiLabelled:
 class ClassificationData:
     """The lists of one data set of a class a picture; the files are not known to be sound."""
 
-    name: str  # "folder" or "imagenet"
+    name: str  # in settings, as "folder", "imagenet" or "cub200"
     variant: str
-    root: Path  # the folder that holds train
-    classes: tuple[str, ...]  # names of the class folders, sorted
+    root: Path  # the folder that holds the splits or their lists
+    classes: tuple[str, ...]  # names: class folders sorted, or in the order of the set itself
     train: tuple[Labelled, ...]  # sorted by class, then by name
     val: tuple[Labelled, ...]
     notes: tuple[str, ...]  # every departure from the published set, for the record

@@ -1,4 +1,4 @@
-"""Classification sets whose splits are lists of paths with labels: Places205 and iNaturalist."""
+"""What readers of classification sets by lists of paths with labels share, and published counts."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class Published:
         name: in settings, of the one variant too.
         title: in papers.
         classes: C.
-        counts: pictures of train and val.
+        counts: pictures of train and val; none where no split of these classes is published.
     """
 
     name: str

@@ -5,7 +5,9 @@ vectors of training patches beside the distribution of the labels in each; a pat
 mean distribution of its nearest ones, weighted by a softmax of their cosine similarities. What the
 paper leaves open is as in open-hummingbird-eval (vpariza). Deviations from the latter: ignored
 pixels are left out of the distributions, there they are background; distributions are of the
-annotation's own pixels, not of a resized one; the search is exact.
+annotation's own pixels, not of a resized one; the search is exact; votes are resized once more, to
+the annotation's size, and scored there, while it upsamples them once to the input square and scores
+at that size.
 """
 
 import io

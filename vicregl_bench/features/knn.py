@@ -6,8 +6,8 @@ protocols" cites work that weights.
 
 Of the training pictures with equal similarity the one that comes first is nearer. Of the classes
 with equal votes, that with the larger sum of similarities goes before, then the smaller one. A
-class without a neighbour has no place at all: peers give it one by its number, which lets a
-classifier of two classes be right in its top 5 by chance.
+class without a neighbour is never predicted (`predict`) and ranks last (`ranks`), which of five
+classes or fewer is still within the top 5; peers give it a place by its number.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""What scores frozen features without training on batches: kNN, an SVM, matching of positions."""
+"""What scores frozen features and learns, if at all, from features, not batches of pictures."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
@@ -111,7 +111,7 @@ class Probing:
 
 
 class ProbeDomain(Domain[Data]):
-    """The own part of a run that trains nothing by gradients on batches of pictures."""
+    """The own part of a run that learns, if at all, from features, not from batches of pictures."""
 
     keeps: ClassVar[bool] = False
 

@@ -1,23 +1,27 @@
 """kNN classification through `run_task`: against scikit-learn, the cache, resuming, bad input."""
 
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from PIL import Image
+from sklearn.neighbors import KNeighborsClassifier
 
 from tests.reporter import Silent
+from tests.tasks.classification.peers import crop_vectors, possible_ranks
 from tests.tasks.stopping import stop_after
 from vicregl_bench.backbones.frozen import FrozenTrunk
 from vicregl_bench.backbones.source import read_backbone
 from vicregl_bench.data import make_image_folder
 from vicregl_bench.errors import ConfigError, RunInterruptedError
-from vicregl_bench.features.extractor import CentralCrop, Extractor
 from vicregl_bench.records import read_record
+from vicregl_bench.records.arrays import read_arrays
 from vicregl_bench.tables.frames import learning_rate_curve
 from vicregl_bench.tables.pictures import draw_curve
+from vicregl_bench.tasks.classification.outcome import LabelRanks
 from vicregl_bench.tasks.plan import make_plan
 from vicregl_bench.tasks.protocol import load_task
 from vicregl_bench.tasks.request import RunRequest
@@ -73,25 +77,42 @@ def test_a_run_leaves_a_whole_record(folder: Path, tmp_path: Path) -> None:
     assert run(folder, tmp_path).skipped
 
 
-@pytest.mark.parametrize("arch", ["resnet18x0.25", "vit_tiny_patch16"])
-def test_scores_are_scikit_learns(folder: Path, tmp_path: Path, arch: str) -> None:
-    neighbors = pytest.importorskip("sklearn.neighbors")
-    asked = request(folder, tmp_path, arch, overrides={"knn.temperature": None})
-    record = run_task(asked, Silent()).record
-    plan = make_plan(asked)
-    extractor = Extractor(
-        asked.source, FrozenTrunk(asked.source.build()), CentralCrop((56, 56), 48)
-    )
+# a random ResNet's vectors have cosines above 0.95
+@pytest.mark.parametrize(
+    ("arch", "temperature"), [("resnet18x0.25", 0.01), ("vit_tiny_patch16", 0.07)]
+)
+def test_ranks_are_scikit_learns(
+    folder: Path, tmp_path: Path, arch: str, temperature: float
+) -> None:
+    """Of every picture: of random features the scores alone may agree by chance."""
+    plan = make_plan(request(folder, tmp_path, arch))
+    train, val = (crop_vectors(plan.request, one) for one in (plan.train, plan.dataset.val))
+    labels = [one.label for one in plan.dataset.val]
+    found = {}
+    for k, chosen in ((1, None), (10, None), (3, temperature), (10, temperature)):
+        settings = {"knn.ks": [k], "knn.temperature": chosen}
+        record = run(folder, tmp_path, arch, overrides=settings).record
+        outcome = LabelRanks.from_arrays(read_arrays(tmp_path / str(record.pictures_file)))
+        assert outcome.names == tuple(one.name for one in plan.dataset.val)
+        weights = None if chosen is None else partial(weights_of, temperature=chosen)
+        peer = KNeighborsClassifier(k, metric="cosine", algorithm="brute", weights=weights)
+        shares = peer.fit(train, [one.label for one in plan.train]).predict_proba(val)
+        # relative: features are stored in half precision
+        least, largest = possible_ranks(np.log(shares + 1e-30), labels, 0.01)
+        least[shares[range(len(val)), labels] == 0] = len(plan.dataset.classes) - 1
+        ranks = found[k, chosen] = outcome.ranks[:, 0]
+        assert (least <= ranks).all() and (ranks <= largest).all()
+        assert record.results[0].score == pytest.approx(100 * (ranks == 0).mean(), abs=1e-3)
+    # the last that was asked for needs its temperature
+    assert ((found[10, None] < least) | (found[10, None] > largest)).any()
+    grid = run(folder, tmp_path, arch, overrides={"knn.temperature": temperature}).record
+    expected = [100 * (found[k, temperature] == 0).mean() for k in (3, 10)]
+    assert [one.score for one in grid.results[1:]] == pytest.approx(expected, abs=1e-3)
 
-    def vectors(pictures: Any) -> Any:
-        crops = [extractor.transform(Image.open(one.image).convert("RGB")) for one in pictures]
-        return extractor(torch.stack(crops)).numpy()
 
-    train, val = plan.train, plan.dataset.val
-    peer = neighbors.KNeighborsClassifier(1, metric="cosine", algorithm="brute")
-    peer.fit(vectors(train), [one.label for one in train])
-    right = peer.predict(vectors(val)) == [one.label for one in val]
-    assert record.results[0].score == pytest.approx(100.0 * right.mean(), abs=1e-3)
+def weights_of(distances: Any, temperature: float) -> Any:
+    """Of neighbours at cosine distances."""
+    return np.exp((1 - distances) / temperature)
 
 
 def test_features_are_computed_once(
@@ -130,7 +151,8 @@ def test_a_resumed_run_ends_where_it_would_have(
 def test_held_out_pictures_choose(folder: Path, tmp_path: Path) -> None:
     record = run(folder, tmp_path, select="holdout").record
     assert record.data.holdout == 3 and record.data.train == 27
-    assert all(one.holdout is not None for one in record.results)
+    best = max(record.results, key=lambda one: -1.0 if one.holdout is None else one.holdout)
+    assert record.best is not None and record.best.options == best.options
 
 
 def test_more_neighbours_than_pictures_are_refused(folder: Path, tmp_path: Path) -> None:

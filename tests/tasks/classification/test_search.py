@@ -1,5 +1,6 @@
 """Searched linear probes: what is searched, on what, and that resuming changes nothing."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from vicregl_bench.backbones.source import read_backbone
 from vicregl_bench.data import make_image_folder
 from vicregl_bench.errors import ConfigError, RunInterruptedError
 from vicregl_bench.records import read_record
+from vicregl_bench.records.arrays import read_arrays
 from vicregl_bench.tasks.classification import search
 from vicregl_bench.tasks.classification.cached_linear import LabelledFeatures
 from vicregl_bench.tasks.classification.probe_settings import ProbeSearchSettings
@@ -121,6 +123,13 @@ def test_a_slice_of_train_chooses_and_val_is_not_read_before(
     assert record.best is not None and (record.best.lr, record.best.seeds) == (best.params["lr"], 2)
     assert (record.progress.iterations, record.progress.of) == (2, 2)
     assert (record.data.train, record.data.holdout) == (30, 0)
+    assert record.task.select == "holdout"  # whatever was asked for
+    kept = read_arrays(tmp_path / str(record.pictures_file))
+    tried = [
+        Trial(json.loads(str(one)), score)
+        for one, score in zip(kept["trials"], kept["trial_scores"], strict=True)
+    ]
+    assert tried == watched.trials
     assert run(folder, tmp_path).skipped
 
 

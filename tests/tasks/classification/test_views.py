@@ -52,7 +52,7 @@ def test_they_are_a_named_deviation(task: str) -> None:
     assert [str(one) for one in views.deviations] == ['data.views: "five_crops" instead of none']
     with pytest.raises(ConfigError, match=r"data\.views = \"six\""):
         load_task(task, overrides={"data.views": "six"})
-    with pytest.raises(ConfigError, match=r"corners of 300 px need data\.resize"):
+    with pytest.raises(ConfigError, match=r"a crop of 300 px needs data\.resize"):
         load_task(task, overrides={"data.crop": 300, **VIEWS})
 
 

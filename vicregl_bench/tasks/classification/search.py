@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 from optuna.distributions import (
     BaseDistribution,
@@ -35,6 +36,7 @@ from vicregl_bench.tasks.classification.extraction import (
     extractor_of,
 )
 from vicregl_bench.tasks.classification.probe_settings import ProbeSearchSettings, SearchSection
+from vicregl_bench.tasks.domain import Outcome
 from vicregl_bench.tasks.grid import described
 from vicregl_bench.tasks.measured import Scores
 from vicregl_bench.tasks.probing import Probing
@@ -63,6 +65,7 @@ class ProbeSearch(WholePictures, VectorProbe[ClassificationData]):
     def __init__(self, request: RunRequest) -> None:
         super().__init__(request)
         self.select = "holdout"
+        self._trials: list[Trial] = []
         self._heads = tuple(HeadSpec(None, seed) for seed in range(self.settings.sweep.seeds))
 
     @property
@@ -103,6 +106,7 @@ class ProbeSearch(WholePictures, VectorProbe[ClassificationData]):
             LabelledFeatures.of([probing.train[row] for row in rows], kept, scaler, probing.device),
             LabelledFeatures.of(slice_, found, scaler, probing.device),
         )
+        self._trials = trials
         best = max(trials, key=lambda trial: trial.score)
         options = {name: value for name, value in best.params.items() if name != "lr"}
         self._heads = tuple(
@@ -130,6 +134,14 @@ class ProbeSearch(WholePictures, VectorProbe[ClassificationData]):
             )
 
         return probing.together(self._heads, make)
+
+    def pictures(self, outcome: Outcome, best: Sequence[int]) -> dict[str, Any]:
+        """Ranks, and what was tried: `trials`, JSON of their parameters, and `trial_scores`."""
+        return {
+            **super().pictures(outcome, best),
+            "trials": np.array([json.dumps(dict(one.params)) for one in self._trials]),
+            "trial_scores": np.array([one.score for one in self._trials]),
+        }
 
     def _search(
         self, probing: Probing, train: LabelledFeatures, held: LabelledFeatures
