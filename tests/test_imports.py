@@ -17,7 +17,7 @@ ALLOWED = {
     "records": set(),
     "tables": {"records"},
     "engine": set(),
-    "features": {"backbones", "data", "engine"},
+    "features": {"backbones", "checkpoints", "data", "engine"},
     "tasks": {"engine", "backbones", "heads", "data", "features", "records", "checkpoints"},
 }
 

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from PIL import Image
 
 from tests.reporter import Silent
+from tests.tasks.asking import ask
 from tests.tasks.stopping import stop_after
 from vicregl_bench.backbones.frozen import FrozenTrunk
-from vicregl_bench.backbones.source import read_backbone
 from vicregl_bench.errors import ConfigError, RunInterruptedError
 from vicregl_bench.features import knn as knn_module
 from vicregl_bench.records import read_record
@@ -34,17 +34,9 @@ SMALL: dict[str, Any] = {
 
 
 def request(root: Path, out: Path, arch: str = "resnet18x0.25", **changes: Any) -> RunRequest:
-    source = read_backbone(f"random:{arch}")
-    task = load_task(
-        changes.pop("task", "voc_dense_knn"),
-        "ci",
-        SMALL | changes.pop("overrides", {}),
-        family=source.architecture.family,
-        arch=source.architecture.name,
-    )
-    return RunRequest(
-        task=task, source=source, data_root=root, out=out, workers=0, device="cpu", **changes
-    )
+    overrides = SMALL | changes.pop("overrides", {})
+    task = changes.pop("task", "voc_dense_knn")
+    return ask(task, overrides, root, out, arch, **changes)
 
 
 def run(*args: Any, reporter: Any = None, **kwargs: Any) -> RunOutcome:

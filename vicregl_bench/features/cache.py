@@ -16,8 +16,9 @@ from vicregl_bench.atomic import write_atomic
 from vicregl_bench.data import Labelled, MultiLabelled, fingerprint, stat_key
 from vicregl_bench.data.fingerprint import Splits
 from vicregl_bench.engine.reporter import Reporter
-from vicregl_bench.errors import CheckpointError, DataError, RecordError
+from vicregl_bench.errors import DataError, RecordError
 from vicregl_bench.features.extractor import Extractor, load_crops
+from vicregl_bench.features.finite import require_finite
 from vicregl_bench.features.shards import Features, encode
 
 # Raised whenever the code here computes or stores features otherwise: older ones no longer count.
@@ -96,6 +97,7 @@ class FeatureCache:
         index = _Index(self.folder / _sha256(identity), identity, reporter.warn)
         update = reporter.stage(stage, len(pictures))
 
+        paths = [picture.image for picture in pictures]
         told: int | None = None
 
         def report(more: int = 0) -> None:
@@ -111,7 +113,7 @@ class FeatureCache:
             for batch in self._batches(number, pictures, batch_size):
                 check_stop()
                 vectors.append(extractor(next(crops)))
-                _require_finite(vectors[-1], pictures[batch.start : batch.stop])
+                require_finite(vectors[-1], paths[batch.start : batch.stop])
                 report(sum(map(len, vectors)))
             if self._state(number, pictures) != states[number]:
                 first, last = pictures[number * self.shard], pictures[batch.stop - 1]
@@ -121,7 +123,6 @@ class FeatureCache:
                 )
             return torch.cat(vectors)
 
-        paths = [picture.image for picture in pictures]
         while True:
             check_stop()
             missing = index.missing(len(states))
@@ -179,17 +180,6 @@ class FeatureCache:
 def _split(pictures: Pictures) -> Splits:
     """A data set of one split, as `data.fingerprint` takes it."""
     return cast(Splits, {"pictures": pictures})
-
-
-def _require_finite(vectors: Tensor, pictures: Pictures) -> None:
-    """Raise CheckpointError naming a picture whose features are not finite."""
-    finite = vectors.isfinite().all(dim=1).tolist()
-    for picture, fine in zip(pictures, finite, strict=True):
-        if not fine:
-            raise CheckpointError(
-                f"the backbone gives features of {picture.image} that are not finite: look at its "
-                "weights and their preprocessing, and at --precision"
-            )
 
 
 class _Index:

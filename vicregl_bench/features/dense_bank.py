@@ -22,8 +22,9 @@ import torch
 from torch import Tensor
 
 from vicregl_bench.atomic import write_atomic
-from vicregl_bench.errors import CheckpointError, DataError, RecordError
+from vicregl_bench.errors import DataError, RecordError
 from vicregl_bench.features.extractor import Transform, load_crops
+from vicregl_bench.features.finite import require_finite
 from vicregl_bench.features.shards import Features, encode
 
 FloatArray = npt.NDArray[np.float32]
@@ -187,18 +188,13 @@ def build_bank(
             for batch in part:
                 check_stop()
                 found = maps(next(crops))
+                require_finite(found, pictures.paths[batch.start : batch.stop])
                 grid = (found.shape[2], found.shape[3])
                 for index, one in zip(batch, found, strict=True):
                     shares = patch_labels(pictures.labels(index), pictures.classes, grid)
                     chosen = choose_patches(shares, per_picture, (seed, index))
                     vectors.append(one.flatten(1).T[torch.from_numpy(chosen).to(one.device)].cpu())
                     labels.append(shares[chosen])
-                    if not bool(vectors[-1].isfinite().all()):
-                        raise CheckpointError(
-                            f"the backbone gives features of {pictures.paths[index]} that are not "
-                            "finite: look at its weights and their preprocessing, and at "
-                            "--precision"
-                        )
                 done += len(batch)
                 on_progress(done)
             # labels last: they say that the vectors are whole

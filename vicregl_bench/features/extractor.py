@@ -8,14 +8,12 @@ from typing import Any, Protocol
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import functional
 
 from vicregl_bench.backbones.frozen import FrozenTrunk
 from vicregl_bench.backbones.source import BackboneSource
-from vicregl_bench.data.reading import read_rgb
-from vicregl_bench.engine.workers import leave_process_group
-from vicregl_bench.errors import DataError
+from vicregl_bench.checkpoints import Card
+from vicregl_bench.features.loading import load_pictures
 
 
 class Transform(Protocol):
@@ -139,22 +137,12 @@ class Extractor:
 
     def _vectors(self, crops: Tensor) -> Tensor:
         """Vectors (B, D) of crops (B, 3, H, W)."""
-        return self.trunk.pooled(self._images(crops)).float().cpu()
+        images = normalised(crops, self.source.card, self.trunk.device)
+        return self.trunk.pooled(images).float().cpu()
 
     def last_map(self, crops: Tensor) -> Tensor:
         """The trunk's last map (B, D, h, w), float32, on its device, of crops (B, 3, H, W)."""
-        return self.trunk(self._images(crops))[-1].float()
-
-    def _images(self, crops: Tensor) -> Tensor:
-        """Crops (B, 3, H, W) uint8 RGB as the trunk wants them."""
-        card, device = self.source.card, self.trunk.device
-        images = crops.to(device).float()
-        if card.channel_order != "rgb":
-            images = images.flip(1)
-        mean, std = (
-            torch.tensor(each, device=device).view(3, 1, 1) for each in (card.mean, card.std)
-        )
-        return (images - mean) / std
+        return self.trunk(normalised(crops, self.source.card, self.trunk.device))[-1].float()
 
 
 def load_crops(
@@ -171,38 +159,23 @@ def load_crops(
     Raises:
         DataError: a picture cannot be read.
     """
-    loader: DataLoader[Tensor | DataError] = DataLoader(
-        _Crops(paths, transform),
-        batch_sampler=[list(batch) for batch in batches],
-        num_workers=workers,
-        worker_init_fn=leave_process_group if workers else None,
-        collate_fn=_together,
-    )
-    for batch in loader:
-        if isinstance(batch, DataError):
-            raise batch
-        yield batch
+    return load_pictures(paths, batches, _ByPicture(transform), workers=workers)
 
 
-class _Crops(Dataset[Tensor | DataError]):
-    """Crops; an error is handed over, since torch would bury it in a worker's traceback."""
+@dataclass(frozen=True)
+class _ByPicture:
+    """A transform that does not look at the index."""
 
-    def __init__(self, paths: Sequence[Path], transform: Transform) -> None:
-        self.paths, self.transform = tuple(paths), transform
+    transform: Transform
 
-    def __getitem__(self, index: int) -> Tensor | DataError:
-        try:
-            rgb = read_rgb(self.paths[index])
-        except DataError as error:
-            return error
-        return self.transform(rgb)
+    def __call__(self, picture: Image.Image, index: int) -> Tensor:
+        return self.transform(picture)
 
 
-def _together(crops: Sequence[Tensor | DataError]) -> Tensor | DataError:
-    """A batch, or the first error in it."""
-    sound: list[Tensor] = []
-    for crop in crops:
-        if isinstance(crop, DataError):
-            return crop
-        sound.append(crop)
-    return torch.stack(sound)
+def normalised(crops: Tensor, card: Card, device: torch.device) -> Tensor:
+    """Crops (B, 3, H, W) uint8 RGB as weights of a card want them, on a device."""
+    images = crops.to(device).float()
+    if card.channel_order != "rgb":
+        images = images.flip(1)
+    mean, std = (torch.tensor(each, device=device).view(3, 1, 1) for each in (card.mean, card.std))
+    return (images - mean) / std

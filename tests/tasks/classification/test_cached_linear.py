@@ -9,9 +9,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from tests.reporter import Silent
+from tests.tasks.asking import ask
 from tests.tasks.classification.peers import crop_vectors, possible_ranks
 from tests.tasks.stopping import stop_after, watch_flags
-from vicregl_bench.backbones.source import read_backbone
 from vicregl_bench.data import make_image_folder
 from vicregl_bench.errors import ConfigError, RunInterruptedError
 from vicregl_bench.features import linear_probe
@@ -37,11 +37,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def request(root: Path, out: Path, **changes: Any) -> RunRequest:
-    source = read_backbone("random:resnet18x0.25")
-    task = load_task("folder_linear_cached", "ci", SMALL | changes.pop("overrides", {}))
-    return RunRequest(
-        task=task, source=source, data_root=root, out=out, workers=0, device="cpu", **changes
-    )
+    overrides = SMALL | changes.pop("overrides", {})
+    return ask("folder_linear_cached", overrides, root, out, **changes)
 
 
 def run(*args: Any, reporter: Any = None, **kwargs: Any) -> RunOutcome:

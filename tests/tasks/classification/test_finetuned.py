@@ -11,6 +11,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from tests.reporter import Silent
+from tests.tasks.asking import ask
 from tests.tasks.stopping import stop_after
 from vicregl_bench.backbones.source import read_backbone
 from vicregl_bench.data import make_image_folder
@@ -47,17 +48,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def request(root: Path, out: Path, arch: str = "resnet18x0.25", **changes: Any) -> RunRequest:
-    source = read_backbone(f"random:{arch}")
-    task = load_task(
-        "folder_semi_1",
-        "ci",
-        SMALL | changes.pop("overrides", {}),
-        family=source.architecture.family,
-        arch=source.architecture.name,
-    )
-    return RunRequest(
-        task=task, source=source, data_root=root, out=out, workers=0, device="cpu", **changes
-    )
+    overrides = SMALL | changes.pop("overrides", {})
+    return ask("folder_semi_1", overrides, root, out, arch, **changes)
 
 
 def run(*args: Any, reporter: Any = None, **kwargs: Any) -> Record:

@@ -9,6 +9,7 @@ import torch
 from mmengine.runner import Runner
 
 from tests.reporter import Silent
+from tests.tasks.asking import ask
 from vicregl_bench.backbones.frozen import FrozenTrunk
 from vicregl_bench.backbones.source import read_backbone
 from vicregl_bench.cli.output import print_record
@@ -42,11 +43,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def request(root: Path, out: Path, arch: str = "resnet18x0.25", **overrides: Any) -> RunRequest:
-    source = read_backbone(f"random:{arch}")
-    task = load_task(
-        "folder_linear", "ci", SMALL | overrides, family=source.architecture.family, arch=arch
-    )
-    return RunRequest(task=task, source=source, data_root=root, out=out, workers=0, device="cpu")
+    return ask("folder_linear", SMALL | overrides, root, out, arch)
 
 
 def run(*args: Any, **overrides: Any) -> Record:

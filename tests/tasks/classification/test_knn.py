@@ -11,10 +11,10 @@ import torch
 from sklearn.neighbors import KNeighborsClassifier
 
 from tests.reporter import Silent
+from tests.tasks.asking import ask
 from tests.tasks.classification.peers import crop_vectors, possible_ranks
 from tests.tasks.stopping import stop_after
 from vicregl_bench.backbones.frozen import FrozenTrunk
-from vicregl_bench.backbones.source import read_backbone
 from vicregl_bench.data import make_image_folder
 from vicregl_bench.errors import ConfigError, RunInterruptedError
 from vicregl_bench.records import read_record
@@ -39,17 +39,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def request(root: Path, out: Path, arch: str = "resnet18x0.25", **changes: Any) -> RunRequest:
-    source = read_backbone(f"random:{arch}")
-    task = load_task(
-        "folder_knn",
-        "ci",
-        SMALL | changes.pop("overrides", {}),
-        family=source.architecture.family,
-        arch=source.architecture.name,
-    )
-    return RunRequest(
-        task=task, source=source, data_root=root, out=out, workers=0, device="cpu", **changes
-    )
+    overrides = SMALL | changes.pop("overrides", {})
+    return ask("folder_knn", overrides, root, out, arch, **changes)
 
 
 def run(*args: Any, reporter: Any = None, **kwargs: Any) -> RunOutcome:

@@ -11,9 +11,9 @@ from torch import nn
 from torchvision import transforms
 
 from tests.reporter import Silent
+from tests.tasks.asking import ask
 from tests.tasks.stopping import stop_after
 from vicregl_bench.backbones.frozen import FrozenTrunk
-from vicregl_bench.backbones.source import read_backbone
 from vicregl_bench.data import make_image_folder
 from vicregl_bench.data.reading import read_rgb
 from vicregl_bench.errors import ConfigError, DataError, RunInterruptedError
@@ -47,17 +47,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def request(root: Path, out: Path, arch: str = "resnet18x0.25", **changes: Any) -> RunRequest:
-    source = read_backbone(f"random:{arch}")
-    task = load_task(
-        "folder_linear",
-        "ci",
-        SMALL | changes.pop("overrides", {}),
-        family=source.architecture.family,
-        arch=source.architecture.name,
-    )
-    return RunRequest(
-        task=task, source=source, data_root=root, out=out, workers=0, device="cpu", **changes
-    )
+    overrides = SMALL | changes.pop("overrides", {})
+    return ask("folder_linear", overrides, root, out, arch, **changes)
 
 
 def run(*args: Any, reporter: Any = None, **kwargs: Any) -> Record:

@@ -11,9 +11,9 @@ from sklearn.model_selection import cross_val_score
 from sklearn.svm import LinearSVC
 
 from tests.reporter import Silent
+from tests.tasks.asking import ask
 from tests.tasks.stopping import stop_after
 from vicregl_bench.backbones.frozen import FrozenTrunk
-from vicregl_bench.backbones.source import read_backbone
 from vicregl_bench.data import make_voc_boxes, read_voc07_classification
 from vicregl_bench.errors import ConfigError, DataError, RunInterruptedError
 from vicregl_bench.features import svm as svm_module
@@ -38,11 +38,8 @@ def devkit(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def request(root: Path, out: Path, **changes: Any) -> RunRequest:
-    source = read_backbone("random:resnet18x0.25")
-    task = load_task("voc07_svm", "ci", SMALL | changes.pop("overrides", {}))
-    return RunRequest(
-        task=task, source=source, data_root=root, out=out, workers=0, device="cpu", **changes
-    )
+    overrides = SMALL | changes.pop("overrides", {})
+    return ask("voc07_svm", overrides, root, out, **changes)
 
 
 def run(*args: Any, reporter: Any = None, **kwargs: Any) -> RunOutcome:

@@ -7,7 +7,7 @@ import pytest
 
 from tests.data.label_lists import make_inat18, make_places205
 from tests.reporter import Silent
-from vicregl_bench.backbones.source import read_backbone
+from tests.tasks.asking import ask
 from vicregl_bench.errors import ConfigError
 from vicregl_bench.tasks.classification.frozen_classifier import FrozenSweepClassifier
 from vicregl_bench.tasks.grid import learning_rate_schedule
@@ -31,9 +31,7 @@ IN_ITERATIONS: dict[str, Any] = {
 
 
 def request(name: str, root: Path, out: Path, **overrides: Any) -> RunRequest:
-    task = load_task(name, "ci", SMALL | overrides)
-    source = read_backbone("random:resnet18x0.25")
-    return RunRequest(task=task, source=source, data_root=root, out=out, workers=0, device="cpu")
+    return ask(name, SMALL | overrides, root, out)
 
 
 @pytest.mark.parametrize(

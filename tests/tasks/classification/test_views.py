@@ -9,9 +9,9 @@ from mmengine.runner import Runner
 from torchvision.transforms import functional
 
 from tests.reporter import Silent
+from tests.tasks.asking import ask
 from tests.tasks.stopping import stop_after
 from vicregl_bench.backbones.frozen import FrozenTrunk
-from vicregl_bench.backbones.source import read_backbone
 from vicregl_bench.data import make_image_folder
 from vicregl_bench.data.reading import read_rgb
 from vicregl_bench.errors import ConfigError, RunInterruptedError
@@ -40,9 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def request(root: Path, out: Path, task: str, **overrides: Any) -> RunRequest:
-    source = read_backbone("random:resnet18x0.25")
-    loaded = load_task(task, "ci", SMALL[task] | CROPS | overrides)
-    return RunRequest(task=loaded, source=source, data_root=root, out=out, workers=0, device="cpu")
+    return ask(task, SMALL[task] | CROPS | overrides, root, out)
 
 
 @pytest.mark.parametrize("task", list(SMALL))

@@ -10,16 +10,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from tests.reporter import Silent
+from tests.tasks.asking import ask
 from tests.tasks.stopping import stop_after
 from vicregl_bench.backbones.frozen import FrozenTrunk
-from vicregl_bench.backbones.source import read_backbone
 from vicregl_bench.data import make_image_folder
 from vicregl_bench.errors import CheckpointError, ConfigError, RunInterruptedError
 from vicregl_bench.records import Record, read_record
 from vicregl_bench.records.matches import load_matches
 from vicregl_bench.tasks.correspondence.outcome import MatchShares
 from vicregl_bench.tasks.protocol import load_task
-from vicregl_bench.tasks.request import RunRequest
 from vicregl_bench.tasks.run import RunOutcome, run_task
 
 SMALL: dict[str, Any] = {"views.size": 96, "sweep.seeds": 2}  # 3x3 cells
@@ -40,18 +39,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def request(root: Path, out: Path, name: str = "folder_correspondence", **changes: Any) -> Any:
-    arch = changes.pop("arch", "resnet18x0.25")
-    source = read_backbone(f"random:{arch}")
-    task = load_task(
-        name,
-        "ci",
-        SMALL | changes.pop("overrides", {}),
-        family=source.architecture.family,
-        arch=source.architecture.name,
-    )
-    return RunRequest(
-        task=task, source=source, data_root=root, out=out, workers=0, device="cpu", **changes
-    )
+    overrides = SMALL | changes.pop("overrides", {})
+    return ask(name, overrides, root, out, **changes)
 
 
 def run(*args: Any, reporter: Any = None, **kwargs: Any) -> RunOutcome:

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from vicregl_bench.data import Labelled, MultiLabelled
-from vicregl_bench.errors import CheckpointError, ConfigError
+from vicregl_bench.errors import ConfigError
+from vicregl_bench.features.extractor import normalised
+from vicregl_bench.features.finite import require_finite
 from vicregl_bench.heads.sweep import HeadSpec
 from vicregl_bench.records.matches import BEST, KeptMatches, save_matches
 from vicregl_bench.records.predictions import image_below
@@ -168,21 +170,9 @@ class Correspondence(ProbeDomain[Any]):
         Raises:
             CheckpointError: they are not finite.
         """
-        card, device = self.source.card, probing.device
-        images = pixels.flatten(0, 2).to(device).float()
-        if card.channel_order != "rgb":
-            images = images.flip(1)
-        mean, std = (
-            torch.tensor(each, device=device).view(3, 1, 1) for each in (card.mean, card.std)
-        )
-        maps = probing.trunk((images - mean) / std)[-1]
-        finite = maps.reshape(len(pictures), -1).isfinite().all(dim=1).tolist()
-        for picture, fine in zip(pictures, finite, strict=True):
-            if not fine:
-                raise CheckpointError(
-                    f"the backbone gives features of {picture.image} that are not finite: look at "
-                    "its weights and their preprocessing, and at --precision"
-                )
+        images = normalised(pixels.flatten(0, 2), self.source.card, probing.device)
+        maps = probing.trunk(images)[-1]
+        require_finite(maps.reshape(len(pictures), -1), [picture.image for picture in pictures])
         return maps[0::2], maps[1::2]
 
 

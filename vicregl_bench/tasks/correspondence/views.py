@@ -12,12 +12,9 @@ from pathlib import Path
 import torch
 from PIL import Image, ImageFilter
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import ColorJitter, InterpolationMode, RandomResizedCrop, functional
 
-from vicregl_bench.data.reading import read_rgb
-from vicregl_bench.engine.workers import leave_process_group
-from vicregl_bench.errors import DataError
+from vicregl_bench.features.loading import load_pictures
 from vicregl_bench.heads.streams import AUGMENTATION, stream_seed
 from vicregl_bench.tasks.correspondence.settings import ViewsSection
 
@@ -100,48 +97,13 @@ def load_views(
         draw: makes the views.
         workers: data loading processes; 0 loads in this one.
 
-    Yields:
+    Returns:
         Pixels (B, pairs, 2, 3, side, side) uint8 RGB, and (B, pairs, 2) bool: flipped.
 
     Raises:
         DataError: a picture cannot be read.
     """
-    loader: DataLoader[Views | DataError] = DataLoader(
-        _Drawn(paths, draw),
-        batch_sampler=[list(batch) for batch in batches],
-        num_workers=workers,
-        worker_init_fn=leave_process_group if workers else None,
-        collate_fn=_together,
-    )
-    for batch in loader:
-        if isinstance(batch, DataError):
-            raise batch
-        yield batch
-
-
-class _Drawn(Dataset[Views | DataError]):
-    """Views; an error is handed over, since torch would bury it in a worker's traceback."""
-
-    def __init__(self, paths: Sequence[Path], draw: PairsOfViews) -> None:
-        self.paths, self.draw = tuple(paths), draw
-
-    def __getitem__(self, position: int) -> Views | DataError:
-        try:
-            rgb = read_rgb(self.paths[position])
-        except DataError as error:
-            return error
-        return self.draw(rgb, position)
-
-
-def _together(items: Sequence[Views | DataError]) -> Views | DataError:
-    """A batch, or the first error in it."""
-    sound: list[Views] = []
-    for item in items:
-        if isinstance(item, DataError):
-            return item
-        sound.append(item)
-    pixels, flipped = zip(*sound, strict=True)
-    return torch.stack(pixels), torch.stack(flipped)
+    return load_pictures(paths, batches, draw, workers=workers)
 
 
 def _happens(chance: float) -> bool:
