@@ -5,7 +5,7 @@ import sys
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from vicregl_bench.records.metrics import TITLES, metric_title
@@ -26,7 +26,8 @@ def print_text(text: str) -> None:
 
 def print_rows(columns: list[str], rows: list[list[str]]) -> None:
     """Print a table for people."""
-    table = Table(*columns, show_edge=False)
+    # what is too long goes on in the next line: names are there to be copied
+    table = Table(*(Column(name, overflow="fold") for name in columns), show_edge=False)
     for row in rows:
         table.add_row(*row)
     _console(140).print(table)
@@ -70,10 +71,11 @@ def print_record(record: Record) -> None:
         more = [name for name in curve if name == "holdout" or name in TITLES]
         rates = ["learning rate"] if curve["lr"].notna().any() else []
         options = ["grid"] if curve["options"].any() else []
+        spread = ["± seeds"] if len(record.results) > len(curve) else []
         heads = [
             f"holdout {metric}" if name == "holdout" else metric_title(str(name)) for name in more
         ]
-        table = Table(*rates, *options, metric, "± seeds", *heads, "", show_edge=False)
+        table = Table(*rates, *options, metric, *spread, *heads, "", show_edge=False)
         for row in curve.to_dict("records"):
             score = row["score"]
             bar = "" if score != score or not top else "█" * round(_BAR_WIDTH * score / top)
@@ -82,7 +84,7 @@ def print_record(record: Record) -> None:
             table.add_row(
                 *(f"{row['lr']:g}" for _ in rates),
                 *(row["options"] for _ in options),
-                *(_number(row[name]) for name in ("score", "std", *more)),
+                *(_number(row[name]) for name in ("score", *(["std"] if spread else []), *more)),
                 bar + (" best" if best else "") + lost,
                 style="bold" if best else None,
             )
