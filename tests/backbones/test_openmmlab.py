@@ -68,7 +68,6 @@ model = dict(
 
 def test_mmdet_detects_with_a_c4_split(tmp_path: Path) -> None:
     """RPN on stage 3, res5 as the shared RoI head: one training step and one prediction."""
-    pytest.importorskip("mmdet")
     install_mmcv_ext()
     import mmdet.models  # noqa: F401
     from mmdet.registry import MODELS as MMDET_MODELS
@@ -106,7 +105,6 @@ def _parts(value: Any) -> list[torch.Tensor]:
 
 
 def test_mmdet_takes_vits(tmp_path: Path) -> None:
-    pytest.importorskip("mmdet")
     install_mmcv_ext()
     from mmdet.registry import MODELS as MMDET_MODELS
 

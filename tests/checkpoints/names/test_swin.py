@@ -1,3 +1,4 @@
+import importlib
 from typing import Any
 
 import pytest
@@ -35,7 +36,6 @@ def openmmlab(project: str, **options: Any) -> nn.Module:
     if project == "mmseg":
         from mmseg.models.backbones import SwinTransformer
     else:
-        pytest.importorskip("mmdet")
         from mmdet.models.backbones import SwinTransformer
     module: nn.Module = SwinTransformer(
         pretrain_img_size=SWIN_SIDE,
@@ -143,7 +143,7 @@ def test_timm_reads_the_original_names_as_we_do() -> None:
 
 def test_mmdet_converts_the_original_names_as_we_do() -> None:
     """Their converter is written for the files of microsoft/Swin-Transformer."""
-    swin_converter = pytest.importorskip("mmdet.models.backbones.swin").swin_converter
+    swin_converter = importlib.import_module("mmdet.models.backbones.swin").swin_converter
 
     theirs, state = _original()
     index = "relative_position_index"
