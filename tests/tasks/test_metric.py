@@ -6,12 +6,8 @@ import torch
 from mmseg.evaluation import IoUMetric
 
 from vicregl_bench.data import CLASSES
-from vicregl_bench.tasks.segmentation.metric import (
-    PictureAreas,
-    SweepIoUMetric,
-    bootstrap_interval,
-    iou_percent,
-)
+from vicregl_bench.tasks.segmentation.metric import SweepIoUMetric
+from vicregl_bench.tasks.segmentation.outcome import PictureAreas, iou_percent
 
 
 def samples(pictures: int, heads: int) -> list[dict[str, Any]]:
@@ -86,11 +82,11 @@ def test_bootstrap_brackets_the_score_and_shrinks_with_pictures() -> None:
     few, many = areas(10), areas(400)
     widths = []
     for a in (few, many):
-        low, high = bootstrap_interval(a, [0, 1])
+        low, high = a.interval([0, 1])
         assert low < np.nanmean(a.iou()) < high
         widths.append(high - low)
     assert widths[1] < widths[0] / 3
-    assert bootstrap_interval(few, [0, 1]) == bootstrap_interval(few, [0, 1])
+    assert few.interval([0, 1]) == few.interval([0, 1])
 
 
 def test_bootstrap_keeps_rare_classes() -> None:
@@ -98,13 +94,11 @@ def test_bootstrap_keeps_rare_classes() -> None:
     labelled = np.array([[90, 10]] + [[100, 0]] * 9)
     found = np.array([[90, 0]] + [[100, 0]] * 9)
     areas = PictureAreas(tuple("abcdefghij"), found[:, None], found[:, None], labelled)
-    low, high = bootstrap_interval(areas, [0])
+    low, high = areas.interval([0])
     assert (low, high) == pytest.approx((50.0, 50.0))
 
 
 def test_bootstrap_of_identical_pictures_has_no_width() -> None:
     same = np.ones((5, 1, 2), dtype=np.int64)
-    low, high = bootstrap_interval(
-        PictureAreas(("a",) * 5, same * 3, same * 4, same[:, 0] * 6), [0]
-    )
+    low, high = PictureAreas(("a",) * 5, same * 3, same * 4, same[:, 0] * 6).interval([0])
     assert (low, high) == pytest.approx((100 * 3 / 7,) * 2)

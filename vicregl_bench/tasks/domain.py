@@ -6,9 +6,8 @@ builds its models and data loaders, and scores its predictions.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from torch import nn
 
@@ -24,6 +23,7 @@ from vicregl_bench.data import (
     SegmentationData,
 )
 from vicregl_bench.heads.sweep import HeadSpec
+from vicregl_bench.tasks.outcome import Outcome
 from vicregl_bench.tasks.request import RunRequest, Select
 from vicregl_bench.tasks.settings import Settings, TrainedSettings
 
@@ -33,54 +33,6 @@ Config = dict[str, Any]
 Stage = Callable[[str, int], Callable[[int], None]]
 """Name and number of steps -> what is told how many are done."""
 Data = TypeVar("Data", SegmentationData, DetectionData, ClassificationData, MultiLabelData)
-
-
-@dataclass(frozen=True)
-class HeadScore:
-    """One head on a list of pictures, in percent; None for a class that never occurs.
-
-    Attributes:
-        score: of the domain's metric.
-        scores: every metric, the domain's own too.
-        by_class: the domain's metric, in the order of the data set's classes.
-    """
-
-    score: float
-    scores: Mapping[str, float | None]
-    by_class: Sequence[float | None]
-
-
-class Outcome(ABC):
-    """What K heads did on every picture of a list, as far as scores need it."""
-
-    @abstractmethod
-    def head(self, k: int) -> HeadScore:
-        """The scores of head k."""
-
-    @abstractmethod
-    def interval(self, heads: Sequence[int]) -> tuple[float, float]:
-        """95 % bootstrap interval over pictures of the mean of some heads' scores."""
-
-    @abstractmethod
-    def to_arrays(self, heads: Sequence[int] | None = None) -> dict[str, Any]:
-        """Plain arrays, for a file; of some heads alone where that is asked for."""
-
-    @classmethod
-    @abstractmethod
-    def from_arrays(cls, arrays: Mapping[str, Any]) -> Self:
-        """What `to_arrays` gave.
-
-        Raises:
-            KeyError: an array is missing.
-        """
-
-    @classmethod
-    @abstractmethod
-    def together(cls, outcomes: Sequence[Self | None]) -> Self | None:
-        """Outcomes of one head each as one; nothing scored where there is none.
-
-        None where all are.
-        """
 
 
 class Domain(ABC, Generic[Data]):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vicregl_bench.heads.sweep import HeadSpec
-from vicregl_bench.tasks.domain import Outcome
+from vicregl_bench.tasks.outcome import Outcome
 
 
 @dataclass(frozen=True)

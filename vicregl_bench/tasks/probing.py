@@ -16,8 +16,9 @@ from vicregl_bench.features.cache import FeatureCache, Pictures
 from vicregl_bench.features.extractor import Extractor
 from vicregl_bench.features.shards import Features
 from vicregl_bench.heads.sweep import HeadSpec
-from vicregl_bench.tasks.domain import Data, Domain, Outcome
+from vicregl_bench.tasks.domain import Data, Domain
 from vicregl_bench.tasks.measured import Scores, join_scores
+from vicregl_bench.tasks.outcome import Outcome
 from vicregl_bench.tasks.run_result import RunResult, load_result, save_result
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from vicregl_bench.records import Best, HeadResult
-from vicregl_bench.tasks.domain import Outcome
 from vicregl_bench.tasks.measured import Measured
+from vicregl_bench.tasks.outcome import Outcome
 
 Point = tuple[float | None, tuple[tuple[str, Any], ...]]
 """Of the grid: a learning rate, where there is one, and what else is varied."""

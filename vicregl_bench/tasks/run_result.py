@@ -10,8 +10,8 @@ import numpy as np
 from vicregl_bench.errors import RecordError
 from vicregl_bench.heads.sweep import HeadSpec
 from vicregl_bench.records.arrays import read_arrays, write_arrays
-from vicregl_bench.tasks.domain import Outcome
 from vicregl_bench.tasks.measured import Scores
+from vicregl_bench.tasks.outcome import Outcome
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,11 @@ from vicregl_bench.tasks.classification.frozen_classifier import (
     build_classifier_sweep,
     input_widths,
 )
-from vicregl_bench.tasks.classification.outcome import LabelRanks, RankMetric
+from vicregl_bench.tasks.classification.metric import RankMetric
+from vicregl_bench.tasks.classification.outcome import LabelRanks
 from vicregl_bench.tasks.classification.settings import ClassificationSettings, CropSection
-from vicregl_bench.tasks.domain import Config, Domain, Outcome, TrainedDomain
+from vicregl_bench.tasks.domain import Config, Domain, TrainedDomain
+from vicregl_bench.tasks.outcome import Outcome
 from vicregl_bench.tasks.request import RunRequest
 
 _TEST_BATCH = 64

@@ -2,19 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from vicregl_bench.tasks.domain import HeadScore, Outcome
-
-FloatArray = npt.NDArray[np.float64]
+from vicregl_bench.tasks.interval import FloatArray, IntArray, mean_of_classes
+from vicregl_bench.tasks.outcome import HeadScore, Outcome, check_shapes
 
 # as mmdet's `average_precision`, which scores VOC's detection here
 _RECALLS = np.arange(0, 1 + 1e-3, 0.1)
-_AT_ONCE = 50  # resamples: 4 MiB of 5,000 pictures each
-_RESAMPLES = 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +29,7 @@ class MultiLabelScores(Outcome):
     labels: npt.NDArray[np.int8]
     scores: npt.NDArray[np.float32]
     costs: FloatArray
+    truth_arrays: ClassVar[tuple[str, ...]] = ("labels",)
 
     def head(self, k: int) -> HeadScore:
         """VOC2007's 11-point mAP of head k and its AP by class; the area's mAP beside it.
@@ -49,19 +47,35 @@ class MultiLabelScores(Outcome):
             by_class=tuple(None if np.isnan(one) else float(one) for one in points[0]),
         )
 
-    def interval(self, heads: Sequence[int]) -> tuple[float, float]:
-        """95 % interval of the mean 11-point mAP of some heads: Bayesian bootstrap (Rubin 1981).
+    @property
+    def heads(self) -> int:
+        """K."""
+        return self.scores.shape[1]
 
-        No picture is ever left out, so that every resample has all the classes.
-        """
-        generator = np.random.default_rng(0)
-        means: list[FloatArray] = []
-        for _ in range(_RESAMPLES // _AT_ONCE):
-            weights = generator.exponential(size=(_AT_ONCE, len(self.names)))
-            each = [np.nanmean(self._precisions(k, weights)[0], axis=1) for k in heads]
-            means.append(np.mean(each, axis=0))
-        low, high = np.percentile(np.concatenate(means), [2.5, 97.5])
-        return float(low), float(high)
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Means of the 11-point AP, and of the area."""
+        return ("map", "map_area")
+
+    def weighted(
+        self, heads: Sequence[int], weights: FloatArray, metric: str | None = None
+    ) -> FloatArray:
+        """Scores (R, 1 + C) with the pictures weighted."""
+        kind = self.metrics.index(self._metric(metric))
+        each = [self._precisions(k, weights)[kind] for k in heads]
+        whole = np.mean([mean_of_classes(one) for one in each], axis=0)
+        return np.column_stack([whole, np.mean(each, axis=0)])
+
+    def class_pictures(self) -> IntArray:
+        """(C,) pictures with each class."""
+        pictures: IntArray = (self.labels == 1).sum(axis=0)
+        return pictures
+
+    def reordered(self, order: Sequence[int]) -> "MultiLabelScores":
+        """The same pictures in another order."""
+        at = list(order)
+        names = tuple(self.names[i] for i in at)
+        return replace(self, names=names, labels=self.labels[at], scores=self.scores[at])
 
     def _precisions(self, k: int, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
         """`average_precisions` (R, C) of every class; NaN where there is none."""
@@ -91,9 +105,19 @@ class MultiLabelScores(Outcome):
 
         Raises:
             KeyError: an array is missing.
+            ValueError: they do not fit together.
         """
         names = tuple(map(str, arrays["names"]))
-        return cls(names, arrays["labels"], arrays["scores"], arrays["costs"])
+        labels, scores, costs = (arrays[name] for name in ("labels", "scores", "costs"))
+        classes = labels.shape[1:2]
+        check_shapes(
+            {
+                "labels": (labels.shape, (len(names), *classes)),
+                "scores": (scores.shape, (len(names), *scores.shape[1:2], *classes)),
+                "costs": (costs.shape, (*scores.shape[1:2], *classes)),
+            }
+        )
+        return cls(names, labels, scores, costs)
 
     @classmethod
     def together(cls, outcomes: Sequence["MultiLabelScores | None"]) -> "MultiLabelScores | None":

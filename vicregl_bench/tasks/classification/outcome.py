@@ -2,18 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
-from mmengine.evaluator import BaseMetric
 
-from vicregl_bench.data import Labelled
-from vicregl_bench.tasks.domain import HeadScore, Outcome
-from vicregl_bench.tasks.interval import bayesian_weights, interval_of_mean, percentiles
-
-IntArray = npt.NDArray[np.int64]
-FloatArray = npt.NDArray[np.float64]
+from vicregl_bench.tasks.interval import FloatArray, IntArray, class_means, mean_of_classes
+from vicregl_bench.tasks.outcome import HeadScore, Outcome, check_shapes
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +27,7 @@ class LabelRanks(Outcome):
     ranks: IntArray
     classes: int
     metric: str = "top1"
+    truth_arrays: ClassVar[tuple[str, ...]] = ("labels", "classes")
 
     def head(self, k: int) -> HeadScore:
         """Top-1, top-5 and mean per-class accuracy of head k; by class top-1."""
@@ -49,23 +44,39 @@ class LabelRanks(Outcome):
         }
         return HeadScore(scores[self.metric], scores, by_class=tuple(by_class))
 
-    def interval(self, heads: Sequence[int]) -> tuple[float, float]:
-        """95 % interval of the mean score of some heads: Bayesian bootstrap (Rubin 1981)."""
-        right = (self.ranks[:, list(heads)] == 0).mean(axis=1)
-        if self.metric != "mean_per_class":
-            return interval_of_mean(100.0 * right)
-        weights = bayesian_weights(len(right))
-        return percentiles(100.0 * self._means_per_class(weights, right))
+    @property
+    def heads(self) -> int:
+        """K."""
+        return self.ranks.shape[1]
 
-    def _means_per_class(self, weights: FloatArray, right: FloatArray) -> FloatArray:
-        """Mean over the classes there are of each one's weighted mean, for every row of weights."""
-        order = np.argsort(self.labels, kind="stable")
-        begins = np.unique(self.labels[order], return_index=True)[1]
-        ordered = weights[:, order]
-        whole = np.add.reduceat(ordered, begins, axis=1)
-        ordered *= right[order]
-        means: FloatArray = (np.add.reduceat(ordered, begins, axis=1) / whole).mean(axis=1)
-        return means
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The outcome's own first; by class top-1, or top-5 for top-5."""
+        return tuple(dict.fromkeys((self.metric, "top1", "top5", "mean_per_class")))
+
+    def weighted(
+        self, heads: Sequence[int], weights: FloatArray, metric: str | None = None
+    ) -> FloatArray:
+        """Scores (R, 1 + C) with the pictures weighted."""
+        asked = self._metric(metric)
+        right = self.ranks[:, list(heads)] < (5 if asked == "top5" else 1)
+        values = 100.0 * right.mean(axis=1)
+        by_class = class_means(values, self.labels, self.classes, weights)
+        if asked == "mean_per_class":
+            whole = mean_of_classes(by_class)
+        else:
+            whole = (weights @ values) / weights.sum(axis=1)
+        return np.column_stack([whole, by_class])
+
+    def class_pictures(self) -> IntArray:
+        """(C,) pictures of each class."""
+        return np.bincount(self.labels, minlength=self.classes)
+
+    def reordered(self, order: Sequence[int]) -> "LabelRanks":
+        """The same pictures in another order."""
+        at = list(order)
+        names = tuple(self.names[i] for i in at)
+        return replace(self, names=names, labels=self.labels[at], ranks=self.ranks[at])
 
     def to_arrays(self, heads: Sequence[int] | None = None) -> dict[str, Any]:
         """Plain arrays, for a file; of some heads alone where that is asked for."""
@@ -84,12 +95,24 @@ class LabelRanks(Outcome):
 
         Raises:
             KeyError: an array is missing.
+            ValueError: they do not fit together.
         """
+        names = tuple(map(str, arrays["names"]))
+        labels, ranks = (arrays[name].astype(np.int64) for name in ("labels", "ranks"))
+        classes, count = int(arrays["classes"]), len(names)
+        check_shapes(
+            {
+                "labels": (labels.shape, (count,)),
+                "ranks": (ranks.shape, (count, *ranks.shape[1:2])),
+            }
+        )
+        if count and not 0 <= labels.min() <= labels.max() < classes:
+            raise ValueError(f"a label is outside 0 ... {classes - 1}")
         return cls(
-            names=tuple(map(str, arrays["names"])),
-            labels=arrays["labels"].astype(np.int64),
-            ranks=arrays["ranks"].astype(np.int64),
-            classes=int(arrays["classes"]),
+            names=names,
+            labels=labels,
+            ranks=ranks,
+            classes=classes,
             metric=str(arrays.get("metric", "top1")),
         )
 
@@ -102,40 +125,3 @@ class LabelRanks(Outcome):
         last = np.full_like(first.ranks, first.classes - 1)
         ranks = np.concatenate([last if one is None else one.ranks for one in outcomes], axis=1)
         return replace(first, ranks=ranks)
-
-
-class RankMetric(BaseMetric):  # type: ignore[misc]
-    """mmengine's metric of (K,) ranks a picture; after a pass `outcome` has them all.
-
-    Args:
-        pictures: in the order of their indices.
-        classes: C.
-        metric: the score.
-    """
-
-    kept: tuple[Mapping[str, Any], ...] = ()
-
-    def __init__(self, pictures: Sequence[Labelled], classes: int, metric: str = "top1") -> None:
-        super().__init__(prefix="sweep")
-        self.pictures, self.classes, self.metric = tuple(pictures), classes, metric
-        self.outcome: LabelRanks | None = None
-
-    def process(self, data_batch: Any, data_samples: Any) -> None:
-        """Keep index and ranks of every picture of a batch."""
-        self.results += [(one["index"], one["ranks"]) for one in data_samples]
-
-    def compute_metrics(self, results: list[Any]) -> dict[str, float]:
-        """Top-1 of every head, in percent, as `sweep/head<k>/top1`."""
-        ranks = dict(results)
-        missing = len(self.pictures) - len(ranks)
-        if missing:
-            raise RuntimeError(f"{missing} pictures were never evaluated")
-        self.outcome = LabelRanks(
-            names=tuple(picture.name for picture in self.pictures),
-            labels=np.array([picture.label for picture in self.pictures], dtype=np.int64),
-            ranks=np.stack([ranks[index] for index in range(len(self.pictures))]),
-            classes=self.classes,
-            metric=self.metric,
-        )
-        top1 = 100.0 * (self.outcome.ranks == 0).mean(axis=0)
-        return {f"head{k}/top1": float(value) for k, value in enumerate(top1)}

@@ -36,9 +36,9 @@ from vicregl_bench.tasks.classification.extraction import (
     extractor_of,
 )
 from vicregl_bench.tasks.classification.probe_settings import ProbeSearchSettings, SearchSection
-from vicregl_bench.tasks.domain import Outcome
 from vicregl_bench.tasks.grid import described
 from vicregl_bench.tasks.measured import Scores
+from vicregl_bench.tasks.outcome import Outcome
 from vicregl_bench.tasks.probing import Probing
 from vicregl_bench.tasks.request import RunRequest
 

@@ -25,8 +25,8 @@ from vicregl_bench.tasks.classification.extraction import (
 )
 from vicregl_bench.tasks.classification.multi_label_outcome import MultiLabelScores
 from vicregl_bench.tasks.classification.svm_settings import SvmSettings
-from vicregl_bench.tasks.domain import Outcome
 from vicregl_bench.tasks.measured import Scores
+from vicregl_bench.tasks.outcome import Outcome
 from vicregl_bench.tasks.probing import Probing
 from vicregl_bench.tasks.request import RunRequest
 

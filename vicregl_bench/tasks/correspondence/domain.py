@@ -22,8 +22,8 @@ from vicregl_bench.tasks.correspondence.matching import CellMatches, match_cells
 from vicregl_bench.tasks.correspondence.outcome import MatchShares
 from vicregl_bench.tasks.correspondence.settings import CorrespondenceSettings
 from vicregl_bench.tasks.correspondence.views import PairsOfViews, load_views
-from vicregl_bench.tasks.domain import Outcome
 from vicregl_bench.tasks.measured import Scores, join_scores
+from vicregl_bench.tasks.outcome import Outcome
 from vicregl_bench.tasks.probing import ProbeDomain, Probing
 from vicregl_bench.tasks.request import RunRequest
 

@@ -1,17 +1,13 @@
 """What matching gave in every picture, for every draw of the views."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
-from vicregl_bench.tasks.domain import HeadScore, Outcome
-from vicregl_bench.tasks.interval import interval_of_mean
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
+from vicregl_bench.tasks.interval import FloatArray, IntArray, class_means
+from vicregl_bench.tasks.outcome import HeadScore, Outcome, check_shapes
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +31,7 @@ class MatchShares(Outcome):
     mirrored: FloatArray
     cells: int
     classes: int
+    truth_arrays: ClassVar[tuple[str, ...]] = ("labels", "cells", "classes")
 
     def head(self, k: int) -> HeadScore:
         """Accuracy, distance error and chance in percent; by class the accuracy."""
@@ -58,9 +55,53 @@ class MatchShares(Outcome):
             ),
         )
 
-    def interval(self, heads: Sequence[int]) -> tuple[float, float]:
-        """95 % interval of the mean accuracy of some draws: Bayesian bootstrap (Rubin 1981)."""
-        return interval_of_mean(100.0 * self.right[:, list(heads)].mean(axis=1))
+    @property
+    def heads(self) -> int:
+        """K draws of the views."""
+        return self.right.shape[1]
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """All but chance, which depends on no picture."""
+        return ("match_accuracy", "mirrored_accuracy", "distance_error")
+
+    def weighted(
+        self, heads: Sequence[int], weights: FloatArray, metric: str | None = None
+    ) -> FloatArray:
+        """Scores (R, 1 + C) with the pictures weighted; those without a mirrored pair left out."""
+        asked = self._metric(metric)
+        arrays = {"match_accuracy": self.right, "mirrored_accuracy": self.mirrored}
+        each = [
+            self._means(values, weights)
+            for values in 100.0 * arrays.get(asked, self.error)[:, list(heads)].T
+        ]
+        means: FloatArray = np.mean(each, axis=0)
+        return means
+
+    def _means(self, values: FloatArray, weights: FloatArray) -> FloatArray:
+        there = ~np.isnan(values)
+        if not there.all():
+            values, weights = values[there], weights[:, there]
+        with np.errstate(invalid="ignore"):
+            whole = (weights @ values) / weights.sum(axis=1)
+        by_class = class_means(values, self.labels[there], self.classes, weights)
+        return np.column_stack([whole, by_class])
+
+    def class_pictures(self) -> IntArray:
+        """(C,) pictures of each class."""
+        return np.bincount(self.labels, minlength=self.classes)[: self.classes]
+
+    def reordered(self, order: Sequence[int]) -> "MatchShares":
+        """The same pictures in another order."""
+        at = list(order)
+        return replace(
+            self,
+            names=tuple(self.names[i] for i in at),
+            labels=self.labels[at],
+            right=self.right[at],
+            error=self.error[at],
+            mirrored=self.mirrored[at],
+        )
 
     def to_arrays(self, heads: Sequence[int] | None = None) -> dict[str, Any]:
         """Plain arrays, for a file; of some draws alone where that is asked for."""
@@ -81,13 +122,28 @@ class MatchShares(Outcome):
 
         Raises:
             KeyError: an array is missing.
+            ValueError: they do not fit together.
         """
+        names = tuple(map(str, arrays["names"]))
+        labels = arrays["labels"].astype(np.int64)
+        right, error, mirrored = (
+            arrays[name].astype(np.float64) for name in ("right", "error", "mirrored")
+        )
+        shape = (len(names), *right.shape[1:2])
+        check_shapes(
+            {
+                "labels": (labels.shape, shape[:1]),
+                "right": (right.shape, shape),
+                "error": (error.shape, shape),
+                "mirrored": (mirrored.shape, shape),
+            }
+        )
         return cls(
-            names=tuple(map(str, arrays["names"])),
-            labels=arrays["labels"].astype(np.int64),
-            right=arrays["right"].astype(np.float64),
-            error=arrays["error"].astype(np.float64),
-            mirrored=arrays["mirrored"].astype(np.float64),
+            names=names,
+            labels=labels,
+            right=right,
+            error=error,
+            mirrored=mirrored,
             cells=int(arrays["cells"]),
             classes=int(arrays["classes"]),
         )

@@ -39,10 +39,10 @@ from vicregl_bench.tasks.detection.detectron2_engine import (
 )
 from vicregl_bench.tasks.detection.settings import DetectionSettings
 from vicregl_bench.tasks.detection.trained_detector import is_finite
-from vicregl_bench.tasks.domain import Outcome
 from vicregl_bench.tasks.finetune_job import FinetuneJob
 from vicregl_bench.tasks.grid import described, learning_rate_schedule
 from vicregl_bench.tasks.measured import Scores
+from vicregl_bench.tasks.outcome import Outcome
 from vicregl_bench.tasks.plan import Plan
 from vicregl_bench.tasks.run_result import RunResult, save_result
 from vicregl_bench.tasks.settings import WarmupSection

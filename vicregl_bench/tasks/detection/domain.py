@@ -22,7 +22,8 @@ from vicregl_bench.tasks.detection.outcome import DetectionOutcome
 from vicregl_bench.tasks.detection.precise_bn import precise_bn
 from vicregl_bench.tasks.detection.settings import DetectionSettings
 from vicregl_bench.tasks.detection.trained_detector import build_trained, is_finite
-from vicregl_bench.tasks.domain import Config, Outcome, Stage, TrainedDomain
+from vicregl_bench.tasks.domain import Config, Stage, TrainedDomain
+from vicregl_bench.tasks.outcome import Outcome
 from vicregl_bench.tasks.request import RunRequest
 
 

@@ -1,25 +1,32 @@
 """What K detection heads found in every picture, with what is there: all that AP needs."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from vicregl_bench.tasks.detection.metric import (
+    AT_50,
+    AT_75,
     Convention,
     Detections,
     GroundTruth,
+    Matches,
+    Measure,
     Rle,
-    bootstrap_interval,
     encoded_masks,
+    match_pictures,
     score,
 )
-from vicregl_bench.tasks.domain import HeadScore, Outcome
+from vicregl_bench.tasks.interval import FloatArray, IntArray, mean_of_classes
+from vicregl_bench.tasks.outcome import HeadScore, Outcome
 
 Arrays = dict[str, Any]
+_RESAMPLES = 200
+_THRESHOLDS = {"ap": slice(None), "ap50": slice(AT_50, AT_50 + 1), "ap75": slice(AT_75, AT_75 + 1)}
 _Objects = Sequence[GroundTruth] | Sequence[Detections]
 
 
@@ -41,6 +48,19 @@ class DetectionOutcome(Outcome):
     convention: Convention
     inclusive: bool = False  # x2 and y2 are last pixels, see `metric`
     _scores: dict[int, HeadScore] = field(default_factory=dict, init=False, repr=False)
+    _matched: dict[tuple[int, Measure], Matches] = field(
+        default_factory=dict, init=False, repr=False
+    )
+    truth_arrays: ClassVar[tuple[str, ...]] = (
+        "classes",
+        "convention",
+        "inclusive",
+        "truth_offsets",
+        "truth_boxes",
+        "truth_labels",
+        "truth_ignore",
+        "truth_areas",
+    )
 
     def __post_init__(self) -> None:
         for one in (self.truth, *self.found):
@@ -74,18 +94,68 @@ class DetectionOutcome(Outcome):
             )
         return self._scores[k]
 
-    def interval(self, heads: Sequence[int]) -> tuple[float, float]:
-        """As `metric.bootstrap_interval`, of the boxes' main AP.
+    @property
+    def heads(self) -> int:
+        """K."""
+        return len(self.found)
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The boxes' main APs, on VOC COCO's too, and the masks' where there are masks."""
+        kinds = ["", *(["coco_"] if self.convention == "voc" else [])]
+        if all(found.masks is not None for head in self.found for found in head):
+            kinds.append("mask_")
+        return tuple(f"{kind}{name}" for kind in kinds for name in _THRESHOLDS)
+
+    def weighted(
+        self, heads: Sequence[int], weights: FloatArray, metric: str | None = None
+    ) -> FloatArray:
+        """Scores (R, 1 + C) with the pictures weighted.
 
         Raises:
             DataError: no object counts.
         """
-        return bootstrap_interval(
-            self.truth,
-            [self.found[k] for k in heads],
-            self._class_names,
-            measure=self.convention,
-            inclusive=self.inclusive,
+        kind, _, name = self._metric(metric).rpartition("_")
+        measures: dict[str, Measure] = {"": self.convention, "coco": "coco", "mask": "segm"}
+        each = [
+            self._matches(k, measures[kind]).tables(weights)[:, _THRESHOLDS[name]] for k in heads
+        ]
+        by_class = np.mean(each, axis=(0, 2))
+        return np.column_stack([mean_of_classes(by_class), by_class])
+
+    def _matches(self, k: int, measure: Measure) -> Matches:
+        if (k, measure) not in self._matched:
+            self._matched[k, measure] = match_pictures(
+                self.truth,
+                self.found[k],
+                self._class_names,
+                measure=measure,
+                inclusive=self.inclusive,
+            )
+        return self._matched[k, measure]
+
+    def resamples(self) -> Iterable[FloatArray]:
+        """How often each picture is drawn (200, N), with replacement: what `interval` goes by.
+
+        A draw's score averages over the classes that have objects in it. Comparisons go by
+        `interval.bayesian_weights` instead, as those of other outcomes do.
+        """
+        count = len(self.names)
+        generator = np.random.default_rng(0)
+        yield generator.multinomial(count, [1.0 / count] * count, size=_RESAMPLES).astype(float)
+
+    def class_pictures(self) -> IntArray:
+        """(C,) pictures with an object of each class that counts."""
+        there = [np.unique(one.labels[~one.ignore]) for one in self.truth]
+        return np.bincount(np.concatenate([np.zeros(0, np.int64), *there]), minlength=self.classes)
+
+    def reordered(self, order: Sequence[int]) -> "DetectionOutcome":
+        """The same pictures in another order."""
+        return replace(
+            self,
+            names=tuple(self.names[i] for i in order),
+            truth=tuple(self.truth[i] for i in order),
+            found=tuple(tuple(head[i] for i in order) for head in self.found),
         )
 
     def to_arrays(self, heads: Sequence[int] | None = None) -> Arrays:

@@ -30,7 +30,8 @@ from vicregl_bench.tasks.probing import ProbeDomain, Probing
 from vicregl_bench.tasks.request import RunRequest
 from vicregl_bench.tasks.segmentation.dense_knn_settings import DenseKnnSettings
 from vicregl_bench.tasks.segmentation.domain import LabelMaps
-from vicregl_bench.tasks.segmentation.metric import PictureAreas, SweepIoUMetric
+from vicregl_bench.tasks.segmentation.metric import SweepIoUMetric
+from vicregl_bench.tasks.segmentation.outcome import PictureAreas
 
 _BAND = 2**25  # elements of upsampled votes at a time: 128 MiB
 _KEPT = "kept/"

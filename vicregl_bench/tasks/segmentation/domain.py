@@ -17,11 +17,13 @@ from vicregl_bench.records.predictions import (
     picture_name,
     save_predictions,
 )
-from vicregl_bench.tasks.domain import Config, Domain, Outcome, TrainedDomain
+from vicregl_bench.tasks.domain import Config, Domain, TrainedDomain
+from vicregl_bench.tasks.outcome import Outcome
 from vicregl_bench.tasks.request import RunRequest
 from vicregl_bench.tasks.segmentation.dataset import preprocessor, test_loader, train_loader
 from vicregl_bench.tasks.segmentation.frozen_segmentor import FrozenSweepSegmentor
-from vicregl_bench.tasks.segmentation.metric import PictureAreas, SweepIoUMetric
+from vicregl_bench.tasks.segmentation.metric import SweepIoUMetric
+from vicregl_bench.tasks.segmentation.outcome import PictureAreas
 from vicregl_bench.tasks.segmentation.settings import SegmentationSettings
 from vicregl_bench.tasks.segmentation.sweeps import build_sweep, head_maps
 from vicregl_bench.tasks.segmentation.trained_segmentor import TrainedSegmentor, build_trained
