@@ -1,0 +1,262 @@
+"""Figure 2 of VICRegL: classification against segmentation over the weight alpha."""
+
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from vicregl_bench.errors import ConfigError
+from vicregl_bench.records.collection import Entry
+from vicregl_bench.records.metrics import metric_title
+from vicregl_bench.records.schema import Record
+from vicregl_bench.records.store import write_file
+from vicregl_bench.tables.facts import identity, weights_facts
+from vicregl_bench.tables.layout import layout
+from vicregl_bench.tables.named import Naming
+from vicregl_bench.tables.paper_table import ranked
+from vicregl_bench.tables.pictures import plain_text
+
+FORMATS = (".png", ".svg", ".pdf")
+_TABLES = ("1", "2")
+_CAPTION = (
+    "Published: tables 1 and 2 (VICReg is α = 1); the values of the paper's own figure 2\n"
+    "are not in its extracted text."
+)
+
+
+@dataclass(frozen=True)
+class Point:
+    """Both scores of one pretraining, in percent, with their spread over seeds (0: not known)."""
+
+    alpha: float
+    x: float
+    y: float
+    x_std: float = 0.0
+    y_std: float = 0.0
+
+
+@dataclass(frozen=True)
+class Line:
+    """Points of one backbone, in order of alpha.
+
+    Attributes:
+        title: for the legend.
+        published: whether the paper prints them.
+        comparable: whether all were measured by the paper's protocol without deviations.
+    """
+
+    title: str
+    published: bool
+    points: tuple[Point, ...]
+    comparable: bool = True
+
+
+@dataclass(frozen=True)
+class Tradeoff:
+    """What figure 2 shows.
+
+    Attributes:
+        x: task of the horizontal axis; y: of the vertical one.
+        titles: what stands at both axes.
+        remarks: what is not shown, and why.
+    """
+
+    x: str
+    y: str
+    titles: tuple[str, str]
+    lines: tuple[Line, ...]
+    remarks: tuple[str, ...] = ()
+
+
+def tradeoff(
+    entries: Sequence[Entry] = (),
+    *,
+    naming: Naming | None = None,
+    x: str = "imagenet_linear",
+    y: str = "voc_linear",
+) -> Tradeoff:
+    """Published and measured scores over alpha, one line a backbone.
+
+    Published are the rows of tables 1 and 2 that have both scores: VICRegL's, but for the one
+    pretrained on ImageNet-22k, and VICReg's as alpha 1 (section 4.2). The ablations do not print
+    alpha, and what figure 2 itself shows is not in the extracted text but for differences (section
+    4.2); neither is drawn. Scores of other tasks than the printed ones have no published line, as
+    they belong on another axis.
+
+    Of each measured weights the record of profile paper without deviations goes before others, and
+    the newest before older ones; those of other versions or other pictures are lines of their own.
+
+    Raises:
+        ConfigError: nothing to draw.
+    """
+    if x == y:
+        raise ConfigError(f"figure 2 sets two tasks against each other; both are {x}")
+    lines = _published_lines(x, y)
+    measured, remarks, metrics = _measured_lines(entries, naming, x, y)
+    lines += measured
+    if not lines:
+        why = f": {' '.join(remarks)}" if remarks else ""
+        raise ConfigError(
+            f"figure 2 has nothing to draw: no weights of known alpha with records of both {x} and "
+            f"{y}{why}; a zoo's `alpha` says whose alpha is what, `vicregl-bench run` makes records"
+        )
+    titles = tuple(f"{task}: {metrics[task]} (%)" for task in (x, y))
+    return Tradeoff(x, y, (titles[0], titles[1]), tuple(lines), tuple(remarks))
+
+
+def _published_lines(x: str, y: str) -> list[Line]:
+    lines = []
+    for number in _TABLES:
+        points: dict[str, list[Point]] = {}
+        for row in layout(number).rows:
+            alpha = 1.0 if row.method == "VICReg" else row.alpha
+            if alpha is not None and not row.setting and {x, y} <= row.numbers.keys():
+                point = Point(alpha, row.numbers[x].value, row.numbers[y].value)
+                points.setdefault(row.backbone, []).append(point)
+        lines += [
+            Line(f"{backbone}, published (table {number})", True, _ordered(same))
+            for backbone, same in points.items()
+        ]
+    return lines
+
+
+def _measured_lines(
+    entries: Sequence[Entry], naming: Naming | None, x: str, y: str
+) -> tuple[list[Line], list[str], dict[str, str]]:
+    """Lines, remarks, and the title of each task's score."""
+    fitting = [one for one in entries if one.record.task.name in (x, y)]
+    facts = weights_facts([entry.record for entry in fitting], naming)
+    metrics = {
+        task: next(
+            (metric_title(e.record.task.metric) for e in fitting if e.record.task.name == task),
+            _printed_metric(task),
+        )
+        for task in (x, y)
+    }
+    groups: dict[tuple[str, str, str], list[tuple[Point, bool]]] = {}
+    unknown, single = [], []
+    for key, about in facts.items():
+        own = [entry for entry in fitting if identity(entry.record) == key]
+        best = {task: _best(own, task) for task in (x, y)}
+        first, second = best[x], best[y]
+        if about.alpha is None:
+            unknown.append(about.name)
+        elif first is None or second is None:
+            single.append(about.name)
+        elif first.best is not None and second.best is not None:
+            point = Point(
+                about.alpha, first.best.score, second.best.score, first.best.std, second.best.std
+            )
+            group = (about.backbone, _conditions(first), _conditions(second))
+            plain = all(r.task.profile == "paper" and not r.deviations for r in (first, second))
+            groups.setdefault(group, []).append((point, plain))
+    backbones = [group[0] for group in groups]
+    lines = []
+    for group, found in groups.items():
+        comparable = all(plain for _, plain in found)
+        title = f"{group[0]}, measured{'' if comparable else '*'}"
+        if backbones.count(group[0]) > 1:
+            title += f" ({'; '.join(dict.fromkeys(group[1:]))})"
+        points = _ordered([point for point, _ in found])
+        lines.append(Line(title, False, points, comparable))
+    remarks = []
+    if unknown:
+        remarks.append(f"Not drawn, of unknown alpha: {', '.join(unknown)}.")
+    if single:
+        remarks.append(f"Not drawn, without a finished record of both tasks: {', '.join(single)}.")
+    return lines, remarks, metrics
+
+
+def _printed_metric(task: str) -> str:
+    columns = (column for number in _TABLES for column in layout(number).columns)
+    return next((metric_title(c.metric) for c in columns if c.name == task), "score")
+
+
+def _best(entries: Iterable[Entry], task: str) -> Record | None:
+    """The record that stands for some weights in a task: finished, with a score."""
+    found = [e for e in entries if e.record.task.name == task and e.record.best is not None]
+    return ranked(found)[0].record if found else None
+
+
+def _conditions(record: Record) -> str:
+    task, data = record.task, record.data
+    return f"{task.name} v{task.version} {task.profile}, {data.val} pictures {data.fingerprint[:8]}"
+
+
+def _ordered(points: Iterable[Point]) -> tuple[Point, ...]:
+    return tuple(sorted(points, key=lambda point: (point.alpha, point.x)))
+
+
+def draw_tradeoff(found: Tradeoff, path: Path) -> None:
+    """Draw it: published lines dashed, measured ones whole with their spread, alpha at each point.
+
+    Args:
+        found: what is drawn.
+        path: where it goes; its ending is one of `FORMATS`.
+
+    Raises:
+        ConfigError: another ending.
+        RecordError: the file cannot be written.
+    """
+    form = path.suffix.lower()
+    if form not in FORMATS:
+        raise ConfigError(f"figure 2 is drawn as {', '.join(FORMATS)}, not {path.name!r}")
+    figure = Figure(figsize=(6.2, 4.6), dpi=120)
+    axes = figure.subplots()
+    colours: Mapping[str, str] = {
+        backbone: f"C{k}"
+        for k, backbone in enumerate(
+            dict.fromkeys(line.title.split(", ")[0] for line in found.lines)
+        )
+    }
+    for line in found.lines:
+        _draw_line(axes, line, colours[line.title.split(", ")[0]])
+    axes.set_xlabel(plain_text(found.titles[0]))
+    axes.set_ylabel(plain_text(found.titles[1]))
+    axes.set_title("Local against global criterion over α (VICRegL, figure 2)", fontsize=10)
+    axes.margins(0.08)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=7)
+    figure.text(0.02, -0.02, plain_text(_caption(found)), fontsize=7, va="top")
+    buffer = io.BytesIO()
+    # without the date, and with names that are not drawn at random, the same data is the same file
+    metadata = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(form, {})
+    with mpl.rc_context({"svg.hashsalt": "vicregl-bench"}):
+        figure.savefig(buffer, format=form[1:], bbox_inches="tight", metadata=metadata)
+    write_file(path, buffer.getvalue())
+
+
+def _caption(found: Tradeoff) -> str:
+    words = [_CAPTION] if any(line.published for line in found.lines) else []
+    if not all(line.comparable for line in found.lines):
+        words.append("* deviates from the paper's protocol (its records say how): not comparable.")
+    return "\n".join(words)
+
+
+def _draw_line(axes: Axes, line: Line, colour: str) -> None:
+    xs, ys = [point.x for point in line.points], [point.y for point in line.points]
+    axes.errorbar(
+        xs,
+        ys,
+        xerr=None if line.published else [point.x_std for point in line.points],
+        yerr=None if line.published else [point.y_std for point in line.points],
+        color=colour,
+        linestyle="--" if line.published else "-",
+        marker="o",
+        markersize=5,
+        markerfacecolor="white" if line.published else colour,
+        capsize=2,
+        label=plain_text(line.title),
+    )
+    for point in line.points:
+        axes.annotate(
+            f"α={point.alpha:g}",
+            (point.x, point.y),
+            xytext=(5, 4),
+            textcoords="offset points",
+            fontsize=7,
+        )
