@@ -1,0 +1,125 @@
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.records.test_store import make_record
+from vicregl_bench.batch import job
+from vicregl_bench.batch.job import Job, JobOutcome, Weights, run_job
+from vicregl_bench.errors import RunInterruptedError
+from vicregl_bench.records import write_record
+
+JOB = Job(Weights("a b.pth", arch="resnet50_v1"), "voc_linear", Path("data"), Path("out"))
+
+
+@pytest.fixture()
+def plays(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> "list[str]":
+    """A program that runs in place of vicregl-bench; put its lines into the list."""
+    lines: list[str] = []
+
+    def command(self: Job) -> Sequence[str]:
+        (tmp_path / "vicregl_bench.py").write_text("\n".join(lines))
+        return []
+
+    monkeypatch.setattr(Job, "arguments", command)
+    monkeypatch.chdir(tmp_path)  # `-m` looks here first
+    return lines
+
+
+def test_arguments_are_those_of_run() -> None:
+    weights = Weights("w.pth", method="vicregl", prefix="model.", trust_pickle=True)
+    words = Job(
+        weights,
+        "voc_linear",
+        Path("data"),
+        Path("out"),
+        "ci",
+        options={"select": "holdout"},
+        overrides={"schedule.iters": 2, "sweep.lrs": [0.1], "data.variant": "voc12"},
+    ).arguments()
+    assert words == [
+        *("run", "--ckpt", "w.pth", "--method", "vicregl", "--prefix", "model.", "--trust-pickle"),
+        *("--task", "voc_linear", "--data-root", "data", "--profile", "ci", "--out", "out"),
+        *("--select", "holdout", "--set", "schedule.iters=2", "--set", "sweep.lrs=[0.1]"),
+        *("--set", 'data.variant="voc12"'),
+    ]
+    assert JOB.command().startswith("vicregl-bench run --ckpt 'a b.pth' --arch resnet50_v1 ")
+
+
+def test_a_record_is_found_whatever_else_is_printed(
+    plays: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = write_record(tmp_path, make_record())
+    plays += [
+        "import sys",
+        "print('x' * 300_000)",  # more than a pipe holds
+        "sys.stderr.write('training: 1/1\\n')",
+        f"print('record: {path}')",
+    ]
+    assert run_job(JOB) == JobOutcome(0, make_record(), path, "")
+    captured = capfd.readouterr()
+    assert captured.err == "training: 1/1\n"
+    assert captured.out == ""
+
+
+def test_a_crash_leaves_its_last_words(plays: list[str]) -> None:
+    plays += ["import sys", "sys.stderr.write('error: no such thing\\nafter\\n')", "sys.exit(2)"]
+    assert run_job(JOB) == JobOutcome(2, None, None, "no such thing")
+    plays[:] = ["raise RuntimeError('broken')"]
+    assert run_job(JOB).error == "RuntimeError: broken"
+    plays[:] = ["import sys", "sys.exit(3)"]
+    assert run_job(JOB).error == "ended with exit code 3"
+    plays[:] = ["import os", "os.kill(os.getpid(), 9)"]
+    assert run_job(JOB) == JobOutcome(-9, None, None, "killed by SIGKILL (out of memory?)")
+
+
+def test_a_record_that_cannot_be_read_is_an_error(plays: list[str], tmp_path: Path) -> None:
+    (tmp_path / "half.json").write_text("{")
+    plays += ["print('record: half.json')"]
+    outcome = run_job(JOB)
+    assert outcome.record is None
+    assert "half-written" in outcome.error
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_handed_on_once_and_the_job_may_save(
+    number: int, plays: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plays += [
+        "import os, signal, sys, pathlib",
+        "came = []",
+        f"signal.signal({int(number)}, lambda n, f: came.append(n))",
+        "assert os.getpgid(0) != os.getpgid(os.getppid())",  # the terminal's Ctrl-C misses it
+        "sys.stderr.write('ready\\n'); sys.stderr.flush()",
+        "while not came: signal.pause()",
+        "pathlib.Path('saved').write_text(str(len(came)))",
+        "sys.exit(130)",
+    ]
+    before = signal.getsignal(number)
+
+    class Listener:
+        """Sends the signal to ourselves as soon as the job is ready for it."""
+
+        def write(self, text: str) -> None:
+            if "ready" in text:
+                threading.Thread(target=os.kill, args=(os.getpid(), number)).start()
+
+        def flush(self) -> None:
+            pass
+
+    monkeypatch.setattr(sys, "stderr", Listener())
+    with pytest.raises(RunInterruptedError, match="run the same command again"):
+        run_job(JOB)
+    assert (tmp_path / "saved").read_text() == "1"
+    assert signal.getsignal(number) is before
+
+
+def test_a_job_that_was_interrupted_by_others_stops_the_batch(plays: list[str]) -> None:
+    plays += ["import sys", "sys.exit(130)"]
+    with pytest.raises(RunInterruptedError):
+        job.run_job(JOB)

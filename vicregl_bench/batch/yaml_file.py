@@ -1,0 +1,75 @@
+"""YAML files that users write, read strictly: what is wrong is named with its file and key."""
+
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from vicregl_bench.errors import ConfigError
+
+_MOST_BYTES = 1 << 20
+_MERGE = "tag:yaml.org,2002:merge"  # `<<`, which may stand several times
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's safe loader, which keeps the last of two equal keys, made to refuse them."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen = set()
+        scalars = [
+            key for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.tag != _MERGE
+        ]
+        for key in scalars:
+            if key.value in seen:
+                line = key.start_mark.line + 1
+                raise yaml.YAMLError(f"{key.value!r} stands twice, again in line {line}")
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: Path, model: type[Model], example: str) -> Model:
+    """Read a YAML mapping and check it.
+
+    Args:
+        path: the file.
+        model: what it holds.
+        example: of its content, for whoever wrote something else.
+
+    Raises:
+        ConfigError: the file cannot be read, is no YAML mapping, has a key twice, or an unknown or
+            impossible one.
+    """
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise ConfigError(f"{path}: is too large for such a file; is it another one?")
+        loaded = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    except (UnicodeDecodeError, yaml.YAMLError, RecursionError, TypeError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ConfigError(f"{path}: cannot be read as YAML ({reason}); mend it") from error
+    if not isinstance(loaded, dict):
+        raise ConfigError(f"{path}: holds no mapping such as `{example}`")
+    try:
+        return model.model_validate(loaded)
+    except ValidationError as error:
+        raise ConfigError(f"{path}, {_first_problem(error)}") from error
+
+
+def _first_problem(error: ValidationError) -> str:
+    """Key and reason of the first problem."""
+    first = error.errors(include_url=False)[0]
+    where = ""
+    for part in first["loc"]:
+        where += f"[{part}]" if isinstance(part, int) else f"{'.' if where else ''}{part}"
+    words = {
+        "missing": "it is missing",
+        "extra_forbidden": "there is no such key here",
+        "too_short": "it needs at least one entry",
+    }
+    said = words.get(first["type"], first["msg"].removeprefix("Value error, "))
+    return f"{where or 'as a whole'}: {said}"
