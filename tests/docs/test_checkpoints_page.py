@@ -9,7 +9,7 @@ from vicregl_bench.backbones.zoo import architecture_names, find_architecture
 from vicregl_bench.checkpoints import READERS
 from vicregl_bench.checkpoints.convert import FORMATS, possible_formats
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "checkpoints.md").read_text()
 
 
