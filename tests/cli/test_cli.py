@@ -85,18 +85,18 @@ def test_ls_show_and_table(finished: Path, capsys: Captured) -> None:
     assert "schedule.iters: 3 instead of 60" in shown
     assert _guarded(["table", "1", "--records", str(finished)]) == 0
     text = capsys.readouterr().out
-    assert f" {best.score:.1f}† " in text  # one seed has no spread
-    assert "† random:resnet18, voc_linear v1 (ci): " in text
-    assert _guarded(["table", "--records", str(finished), "--format", "latex"]) == 0
+    assert f" – / {best.score:.1f} [" in text  # one seed has no spread
+    assert "random:resnet18" in text and "schedule.iters: 3 instead of 60" in text
+    assert _guarded(["leaderboard", "--records", str(finished), "--format", "latex"]) == 0
     assert r"voc\_linear" in capsys.readouterr().out
-    assert _guarded(["table", "--records", str(finished), "--format", "csv"]) == 0
+    assert _guarded(["leaderboard", "--records", str(finished), "--format", "csv"]) == 0
     rows = capsys.readouterr().out.splitlines()
     assert len(rows) == 2 and str(best.score) in rows[1].split(",")
-    assert _guarded(["table", "--records", str(finished), "--json"]) == 0
+    assert _guarded(["leaderboard", "--records", str(finished), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["score"] == best.score
 
 
-@pytest.mark.parametrize("words", [["ls", "records"], ["table"]])
+@pytest.mark.parametrize("words", [["ls", "records"], ["leaderboard"]])
 def test_a_damaged_record_is_left_out_and_named(
     words: list[str], finished: Path, tmp_path: Path, capsys: Captured
 ) -> None:
@@ -269,11 +269,11 @@ def test_damaged_records(finished: Path, tmp_path: Path, capsys: Captured) -> No
     whole = record_file(finished)
     half = tmp_path / "half.json"
     half.write_text(whole.read_text()[:500])
-    for command in (["show", str(half)], ["table", "--records", str(tmp_path)]):
+    for command in (["show", str(half)], ["table", "1", "--records", str(tmp_path)]):
         assert "half-written" in failure(capsys, command)
     half.write_text('{"schema_version": 99}')
     assert "schema_version 99" in failure(capsys, ["show", str(half)])
-    assert "no folder of records" in failure(capsys, ["table", "--records", "nowhere"])
+    assert "no folder nowhere" in failure(capsys, ["table", "1", "--records", "nowhere"])
     assert "nowhere.json" in failure(capsys, ["show", "nowhere.json"])
     assert half.exists()
 

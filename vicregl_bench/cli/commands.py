@@ -1,8 +1,7 @@
-"""The commands that report: ls, table, and `show` of its own module."""
+"""The commands that report: ls, and `show` of its own module."""
 
 import json
 from dataclasses import asdict
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,12 +14,6 @@ from vicregl_bench.cli.show_command import show
 _RECORDS = Path("runs")
 Json = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 Records = Annotated[Path, typer.Option("--records", help="Folder of records.")]
-
-
-class _Format(StrEnum):
-    markdown = "markdown"
-    csv = "csv"
-    latex = "latex"
 
 
 ls = typer.Typer(
@@ -217,39 +210,7 @@ def ls_records(records: Records = _RECORDS, as_json: Json = False) -> None:
     )
 
 
-def table(
-    number: Annotated[
-        str | None, typer.Argument(help="Only the protocols of this table of the paper.")
-    ] = None,
-    records: Records = _RECORDS,
-    form: Annotated[_Format, typer.Option("--format")] = _Format.markdown,
-    as_json: Json = False,
-) -> None:
-    """Put the records of a folder into one table: checkpoints by protocols.
-
-    CSV and JSON have one row a record and plain numbers, for programs.
-    """
-    from vicregl_bench.records import read_records
-    from vicregl_bench.tables import frames
-
-    found = read_records(records, StderrReporter().warn)
-    if as_json:
-        rows = frames.measurements(found, number)
-        print_text(rows.to_json(orient="records", force_ascii=False, indent=2))
-    elif form is _Format.csv:
-        print_text(frames.measurements(found, number).to_csv(index=False).rstrip("\n"))
-    else:
-        frame = frames.leaderboard(found, number)
-        notes = frames.explain_deviations(found, number)
-        if form is _Format.latex:
-            print_text("\n".join([frames.render_latex(frame), *(f"% {note}" for note in notes)]))
-        else:
-            text = frame.to_markdown(index=False, disable_numparse=True)
-            print_text("\n\n".join([text, *notes]))
-
-
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
     app.add_typer(ls, name="ls")
     app.command()(show)
-    app.command()(table)

@@ -9,10 +9,16 @@ from rich.console import Console
 from vicregl_bench.cli import (
     checkpoint_commands,
     commands,
+    compare_command,
     data_commands,
+    leaderboard_command,
     matches_command,
+    page_command,
     pretrain_command,
+    regress_command,
+    reproduce_command,
     run_command,
+    table_command,
 )
 from vicregl_bench.errors import EXIT_BAD_INPUT, EXIT_DONE, EXIT_INTERRUPTED, BenchError
 
@@ -26,11 +32,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 run_command.register(app)
+reproduce_command.register(app)
 pretrain_command.register(app)
 matches_command.register(app)
 commands.register(app)
+compare_command.register(app)
+leaderboard_command.register(app)
+table_command.register(app)
+page_command.register(app)
 checkpoint_commands.register(app)
 data_commands.register(app)
+regress_command.register(app)
 
 
 def _fail(text: str, code: int) -> int:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vicregl_bench.cli.choices import Precision, Profile, Select
 from vicregl_bench.cli.quiet import import_engine
 from vicregl_bench.cli.reporter import StderrReporter
 from vicregl_bench.cli.show_command import PictureRequest, draw_pictures, picture_names
@@ -19,21 +20,6 @@ if TYPE_CHECKING:
     from vicregl_bench.tasks.run import RunOutcome
 
 _OUT = Path("runs")
-
-
-class _Profile(StrEnum):
-    paper = "paper"
-    ci = "ci"
-
-
-class _Select(StrEnum):
-    val = "val"
-    holdout = "holdout"
-
-
-class _Precision(StrEnum):
-    fp32 = "fp32"
-    bf16 = "bf16"
 
 
 class _Engine(StrEnum):
@@ -65,7 +51,7 @@ def run(
     trust_pickle: Annotated[
         bool, typer.Option("--trust-pickle", help="Unpickle foreign objects; they may run code.")
     ] = False,
-    profile: Annotated[_Profile, typer.Option(help="Full protocol or minutes.")] = _Profile.paper,
+    profile: Annotated[Profile, typer.Option(help="Full protocol or minutes.")] = Profile.paper,
     preset: Annotated[
         str | None,
         typer.Option(help="Of a task with several; else the checkpoint's card chooses."),
@@ -73,8 +59,8 @@ def run(
     lrs: Annotated[str | None, typer.Option(help="Learning rates, such as 0.1,0.05.")] = None,
     seeds: Annotated[int | None, typer.Option(help="Heads per learning rate.")] = None,
     select: Annotated[
-        _Select, typer.Option(help="What chooses the learning rate: val, or a slice of train.")
-    ] = _Select.val,
+        Select, typer.Option(help="What chooses the learning rate: val, or a slice of train.")
+    ] = Select.val,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", help="Override a setting: schedule.iters=100 (a deviation)."),
@@ -84,7 +70,7 @@ def run(
         _Engine, typer.Option(help="Of voc_det_frcnn_c4 (docs/detectron2.md).")
     ] = _Engine.mmdet,
     precision: Annotated[
-        _Precision | None,
+        Precision | None,
         typer.Option(
             help="Of the frozen trunk (default bf16 on CUDA); of fine-tuning, by autocast."
         ),

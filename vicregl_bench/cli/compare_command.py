@@ -1,0 +1,216 @@
+"""`vicregl-bench compare`: the difference of two records, and whether it is real."""
+
+import contextlib
+import io
+import logging
+import math
+import warnings
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vicregl_bench.cli.output import print_json, print_text
+from vicregl_bench.cli.reporter import StderrReporter
+from vicregl_bench.records.metrics import metric_title
+
+if TYPE_CHECKING:
+    from vicregl_bench.records import Record
+    from vicregl_bench.tasks.compare import ClassDifference, Comparison
+    from vicregl_bench.tasks.paired import Paired
+
+_MARK, _STRONG = "*", "**"
+
+
+class _Format(StrEnum):
+    markdown = "markdown"
+    csv = "csv"
+
+
+def compare(
+    a: Annotated[Path, typer.Argument(metavar="A.json", help="File of a record.")],
+    b: Annotated[
+        Path, typer.Argument(metavar="B.json", help="Of another of the same task and pictures.")
+    ],
+    metric: Annotated[
+        str | None, typer.Option(help="Another than the task's own, such as pixel_accuracy.")
+    ] = None,
+    form: Annotated[_Format, typer.Option("--format")] = _Format.markdown,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
+) -> None:
+    """Compare two records of one task: the difference, by class too, and whether it is real.
+
+    Both are scored on the same reweighted val pictures (paired bootstrap). A difference is called
+    real where its 95 % interval over pictures excludes 0, and so does the one over pictures and
+    seeds.
+    """
+    from vicregl_bench.tasks.compare import compare as compare_records
+
+    with _quiet_imports():
+        found = compare_records(a, b, metric)
+    reporter = StderrReporter()
+    for text in found.warnings:
+        reporter.warn(text)
+    if as_json:
+        print_json(_tree(found))
+    elif form is _Format.csv:
+        print_text(_csv(found))
+    else:
+        print_text(_markdown(found))
+
+
+@contextlib.contextmanager
+def _quiet_imports() -> Iterator[None]:
+    """Without what mmdet, which records of detection need, prints as it is imported."""
+    previous = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(previous)
+
+
+def _side(record: "Record", score: float, seeds: tuple[float, ...]) -> dict[str, Any]:
+    spread = math.fsum((one - score) ** 2 for one in seeds) / len(seeds)
+    return {
+        "checkpoint": record.checkpoint.name,
+        "method": record.checkpoint.method,
+        "backbone": record.checkpoint.arch,
+        "key": record.key,
+        "score": round(score, 4),
+        "std": round(math.sqrt(spread), 4),
+        "seeds": len(seeds),
+    }
+
+
+def _numbers(one: "Paired") -> dict[str, Any]:
+    values = {
+        "a": one.a,
+        "b": one.b,
+        "difference": one.difference,
+        "low": one.low,
+        "high": one.high,
+        "b_above_a": one.above,
+        "p": one.p,
+    }
+    # a "-0.0" is no number for people
+    rounded = {name: round(value, 4) + 0.0 for name, value in values.items()}
+    return rounded | {"pictures": one.pictures, "excludes_zero": one.excludes_zero}
+
+
+def _class_numbers(one: "ClassDifference") -> dict[str, Any]:
+    if one.paired is None:
+        return {"class": one.name, "pictures": one.pictures, "difference": None}
+    numbers = _numbers(one.paired)
+    if not one.tested:
+        numbers |= {"low": None, "high": None, "b_above_a": None, "p": None}
+    return {"class": one.name, **numbers, "survives_holm": one.survives}
+
+
+def _tree(found: "Comparison") -> dict[str, Any]:
+    seeded = found.seeded
+    return {
+        "task": found.a.task.name,
+        "version": found.a.task.version,
+        "metric": found.metric,
+        "a": _side(found.a, found.whole.a, found.seeds_a),
+        "b": _side(found.b, found.whole.b, found.seeds_b),
+        "real": found.real,
+        "verdict": found.verdict,
+        "overall": _numbers(found.whole),
+        "with_seeds": None if seeded is None else [round(end, 4) for end in seeded],
+        "classes": [_class_numbers(one) for one in found.classes],
+        "classes_tested": found.tested,
+        "expected_by_chance": round(found.by_chance, 2),
+        "warnings": list(found.warnings),
+    }
+
+
+def _csv(found: "Comparison") -> str:
+    """A row for all pictures, whose class is empty, and one a class."""
+    import pandas as pd
+
+    whole = {"class": "", **_numbers(found.whole)}
+    frame = pd.DataFrame([whole, *(_class_numbers(one) for one in found.classes)])
+    return str(frame.to_csv(index=False)).rstrip("\n")
+
+
+def _markdown(found: "Comparison") -> str:
+    import pandas as pd
+
+    title = metric_title(found.metric)
+    sides = []
+    for letter, record, score, seeds in (
+        ("A", found.a, found.whole.a, found.seeds_a),
+        ("B", found.b, found.whole.b, found.seeds_b),
+    ):
+        side = _side(record, score, seeds)
+        spread = f" ± {side['std']:.2f}" if len(seeds) > 1 else ""
+        sides.append(
+            {
+                "": letter,
+                "checkpoint": side["checkpoint"],
+                "method": side["method"],
+                "backbone": side["backbone"],
+                "profile": record.task.profile,
+                "seeds": str(len(seeds)),
+                title: f"{score:.2f}{spread}",
+            }
+        )
+    parts = [
+        f"{found.a.task.title}: {found.a.task.name} v{found.a.task.version}, {title} in percent",
+        pd.DataFrame(sides).to_markdown(index=False, disable_numparse=True),
+        found.verdict[0].upper() + found.verdict[1:] + ".",
+        f"In {100 * found.whole.above:.1f} % of 1,000 reweightings of the pictures B is above A.",
+    ]
+    if found.classes:
+        rows = [_row(one) for one in found.classes]
+        parts += [
+            pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True),
+            _footnote(found),
+        ]
+    return "\n\n".join(parts)
+
+
+def _row(one: "ClassDifference") -> dict[str, str]:
+    row = {"class": one.name, "A": "–", "B": "–", "B − A": "–", "95 %": "–"}
+    if one.paired is not None:
+        paired = one.paired
+        mark = (_STRONG if one.survives else _MARK) if paired.excludes_zero else ""
+        row |= {
+            "A": f"{paired.a:.1f}",
+            "B": f"{paired.b:.1f}",
+            "B − A": f"{round(paired.difference, 1) + 0.0:+.1f}" + (f" {mark}" if mark else ""),
+        }
+        if one.tested:
+            low, high = (round(end, 1) + 0.0 for end in (paired.low, paired.high))
+            row["95 %"] = f"{low:.1f} to {high:.1f}"
+    return row | {"pictures": str(one.pictures)}
+
+
+def _footnote(found: "Comparison") -> str:
+    from vicregl_bench.tasks.paired import MIN_PICTURES
+
+    marked = sum(one.paired.excludes_zero for one in found.classes if one.paired is not None)
+    strong = sum(one.survives for one in found.classes)
+    lines = [
+        f"Intervals of classes are over pictures alone. {_MARK} 0 is outside: {marked} of "
+        f"{found.tested} classes tested, where {found.by_chance:.1f} would be by chance if nothing "
+        f"differed. {_STRONG} also after Holm's correction for {found.tested} tests: {strong}."
+    ]
+    few = sum(one.paired is not None and not one.tested for one in found.classes)
+    if few:
+        lines.append(f"Not tested, in fewer than {MIN_PICTURES} pictures: {few}.")
+    missing = sum(one.paired is None for one in found.classes)
+    if missing:
+        lines.append(f"Without a score in A or B (–): {missing}.")
+    return " ".join(lines)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command()(compare)
