@@ -16,9 +16,11 @@ ALLOWED = {
     "data": set(),
     "records": set(),
     "tables": {"records"},
+    "page": {"records", "tables"},
     "engine": set(),
     "features": {"backbones", "checkpoints", "data", "engine"},
     "tasks": {"engine", "backbones", "heads", "data", "features", "records", "checkpoints"},
+    "batch": {"tasks", "tables", "records", "checkpoints", "backbones", "data", "engine"},
 }
 
 

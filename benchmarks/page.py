@@ -1,0 +1,104 @@
+"""The page of a thousand made-up records in headless chromium, beside itables' own page of them.
+
+Printed are the median times from the start of navigation to the drawn table of records, and from
+the click on a heading to the drawn order, with the size of each file. The peer is
+`itables.to_html_datatable(frame, connected=False)` with the same columns of the same records, 50
+rows a page as ours: a table alone, without records, plots or filters. Both sides run in turns, each
+time in a new browser context. Needs playwright and Debian's chromium.
+
+    python benchmarks/page.py
+    python benchmarks/page.py --records 200 --rounds 3
+"""
+
+import argparse
+import shutil
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from tests.page.made import made_entries
+from tests.page.test_browser import ARGUMENTS
+from vicregl_bench.page import Contents, build_page, page_contents
+
+# selector of the table, of the score's heading in it
+SIDES = {"ours": "#records-table", "itables": "table.dataTable"}
+LOAD = """selector => new Promise(done => {
+    const look = () => document.querySelectorAll(`${selector} tbody tr`).length > 1
+        ? requestAnimationFrame(() => done(performance.now())) : setTimeout(look, 2);
+    look();
+})"""
+SORT = """selector => new Promise(done => {
+    const heading = [...document.querySelectorAll(`${selector} thead th`)]
+        .find(one => one.textContent.trim().toLowerCase().startsWith('score'));
+    const first = () => document.querySelector(`${selector} tbody tr`);
+    const before = first(), begin = performance.now();
+    const look = () => first() !== before
+        ? requestAnimationFrame(() => done(performance.now() - begin)) : setTimeout(look, 1);
+    heading.querySelector('.dt-column-order').click();
+    look();
+})"""
+
+
+def peer_page(contents: Contents, path: Path) -> None:
+    """The same table by itables alone."""
+    from itables import options, to_html_datatable
+    from itables.javascript import generate_init_offline_itables_html
+
+    names = ("checkpoint", "task", "version", "profile", "metric", "score", "low", "method")
+    more = ("backbone", "data", "lr", "seeds", "device", "created")
+    frame = pd.DataFrame(contents.runs)[[*names, *more]]
+    table = to_html_datatable(frame, connected=False, maxBytes=0, pageLength=50, classes="display")
+    library = generate_init_offline_itables_html(options.dt_bundle)
+    path.write_text(f"<!doctype html><meta charset=utf-8>{library}{table}")
+
+
+def measure(browser: Any, path: Path, selector: str) -> tuple[float, float]:
+    """Load and sort in milliseconds."""
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(path.as_uri(), wait_until="commit")
+    load = page.evaluate(LOAD, selector)
+    sort = page.evaluate(SORT, selector)
+    context.close()
+    return float(load), float(sort)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--records", type=int, default=1000)
+    parser.add_argument("--rounds", type=int, default=7)
+    arguments = parser.parse_args()
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        sys.exit("no chromium in the path")
+    from playwright.sync_api import sync_playwright
+
+    contents = page_contents(list(made_entries(arguments.records)))
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in SIDES}
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        paths = {"ours": build_page(contents, Path(folder)), "itables": Path(folder) / "peer.html"}
+        peer_page(contents, paths["itables"])
+        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        for _ in range(arguments.rounds + 1):
+            for name, selector in SIDES.items():
+                times[name].append(measure(browser, paths[name], selector))
+        browser.close()
+        sizes = {name: path.stat().st_size / 2**20 for name, path in paths.items()}
+    medians = {}
+    for name, measured in times.items():
+        kept = measured[1:]  # the first warms the file's cache up
+        load, sort = (statistics.median(values) for values in zip(*kept, strict=True))
+        medians[name] = load, sort
+        print(f"{name:8} load {load:6.0f} ms  sort {sort:6.0f} ms  {sizes[name]:5.1f} MiB")
+    ratios = [a / b for a, b in zip(medians["ours"], medians["itables"], strict=True)]
+    print(f"ours / itables: load {ratios[0]:.2f}, sort {ratios[1]:.2f}")
+
+
+if __name__ == "__main__":
+    main()

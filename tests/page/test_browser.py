@@ -1,0 +1,391 @@
+"""The page in Debian's chromium, from the file system."""
+
+import json
+import random
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from tests.page.made import RATES, made_entries, made_entry
+from vicregl_bench.page import Contents, build_page, page_contents
+
+pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+CHROMIUM = shutil.which("chromium")
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+COUNT = 1000
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium in the path")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def many() -> Contents:
+    return page_contents(list(made_entries(COUNT)))
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory, many: Contents) -> Path:
+    return build_page(many, tmp_path_factory.mktemp("many"))
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two checkpoints with alpha and both scores, one that is called what no file should be."""
+    first: dict[str, float | None] = {"a": 10.0, "b": 30.0, "c": None, "<i>d</i>": 20.0}
+    second: dict[str, float | None] = {"a": 15.0, "b": 20.0, "c": 1.0, "<i>d</i>": 21.0}
+    entries = [
+        made_entry(1, name="one.pth", weights="a" * 64, alpha=0.75, score=40.0, by_class=first),
+        made_entry(2, name="two.pth", weights="b" * 64, alpha=1.0, score=30.0, by_class=second),
+        made_entry(3, name="one.pth", weights="a" * 64, alpha=0.75, task="folder_linear", score=60),
+        made_entry(4, name="two.pth", weights="b" * 64, alpha=1.0, task="folder_linear", score=70),
+        made_entry(5, name=HOSTILE, method=HOSTILE, deviations=(HOSTILE,), score=5.0),
+    ]
+    folder = tmp_path_factory.mktemp("small")
+    return build_page(page_contents(entries), folder, title=HOSTILE)
+
+
+class Opened:
+    """A page with what it asked for and complained of."""
+
+    def __init__(self, browser: Browser, path: Path, **options: Any) -> None:
+        self.context = browser.new_context(**options)
+        self.page = self.context.new_page()
+        self.page.set_default_timeout(20_000)
+        self.requests: list[str] = []
+        self.complaints: list[str] = []
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.on(
+            "console",
+            lambda said: (
+                self.complaints.append(said.text) if said.type in ("error", "warning") else None
+            ),
+        )
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("dialog", lambda dialog: self.complaints.append(dialog.message))
+        self.page.goto(path.as_uri())
+        self.page.wait_for_selector("html[data-ready]")
+
+    def __enter__(self) -> Page:
+        return self.page
+
+    def __exit__(self, *_: object) -> None:
+        if _[0] is None:
+            assert self.complaints == []
+            foreign = [url for url in self.requests if not url.startswith(("file:", "blob:null"))]
+            assert foreign == []
+            assert len([url for url in self.requests if url.startswith("file:")]) == 1
+        self.context.close()
+
+
+def order_of(page: Page) -> list[int]:
+    """The runs in the order of the rows of the table of records."""
+    order: list[int] = page.eval_on_selector_all(
+        "#records-table tbody [data-choose]", "boxes => boxes.map(b => Number(b.dataset.choose))"
+    )
+    return order
+
+
+def heading(page: Page, table: str, name: str) -> Any:
+    return page.locator(f"#{table} thead th").filter(has_text=name).first
+
+
+def show_all(page: Page, table: str) -> None:
+    page.select_option(f"[aria-controls={table}].dt-input", "-1")
+
+
+def test_a_thousand_records_are_shown_and_sorted_as_pandas_does(
+    browser: Browser, site: Path, many: Contents
+) -> None:
+    runs = many.runs
+    frame = pd.DataFrame(runs)
+    assert frame["score"].isna().sum() > 50
+    with Opened(browser, site) as page:
+        expect(page.locator("#records .dt-info")).to_have_text("Showing 1 to 50 of 1,000 entries")
+        show_all(page, "records-table")
+        assert sorted(order_of(page)) == list(range(COUNT))
+        score = heading(page, "records-table", "Score")
+        for direction in ("descending", "ascending"):
+            score.locator(".dt-column-order").click()
+            expect(score).to_have_attribute("aria-sort", direction)
+            wanted = frame.sort_values(
+                "score", ascending=direction == "ascending", na_position="last"
+            )
+            shown = frame["score"].iloc[order_of(page)]
+            pd.testing.assert_series_equal(
+                shown.reset_index(drop=True), wanted["score"].reset_index(drop=True)
+            )
+        checkpoint = heading(page, "records-table", "Checkpoint")
+        checkpoint.locator(".dt-column-order").click()
+        names = [runs[index]["checkpoint"] for index in order_of(page)]
+        assert names == sorted(names, key=lambda name: int(name[10:-4]))  # 2 before 10
+
+
+def test_the_leaderboard_sorts_scores_with_missing_ones_last(
+    browser: Browser, site: Path, many: Contents
+) -> None:
+    titles = [column["title"] for column in many.columns]
+    at = titles.index("voc_linear v1 (ci)")
+    scores = {
+        row["checkpoint"]: many.runs[row["cells"][at]["run"]]["score"]
+        for row in many.rows
+        if at in row["cells"]
+    }
+    series = pd.Series({row["checkpoint"]: scores.get(row["checkpoint"]) for row in many.rows})
+    with Opened(browser, site) as page:
+        show_all(page, "leaderboard-table")
+        column = heading(page, "leaderboard-table", "voc_linear v1 (ci)")
+        for ascending in (False, True):
+            column.locator(".dt-column-order").click()
+            names = page.locator("#leaderboard-table tbody td.first").all_inner_texts()
+            wanted = series.astype(float).sort_values(ascending=ascending, na_position="last")
+            assert len(names) == len(wanted) == len(many.rows)
+            assert series[names].astype(float).dropna().tolist() == wanted.dropna().tolist()
+            assert series[names].isna().tolist() == wanted.isna().tolist()
+
+
+def test_filters_of_text_of_a_column_and_of_protocols(
+    browser: Browser, site: Path, many: Contents
+) -> None:
+    runs = many.runs
+    with Opened(browser, site) as page:
+        page.fill("#records .dt-search input", "checkpoint12.pth")
+        expect(page.locator("#records .dt-info")).to_contain_text("of 3 entries")
+        page.fill("#records .dt-search input", "")
+        method = heading(page, "records-table", "Method")
+        method.scroll_into_view_if_needed()
+        method.locator(".dtcc-button_dropdown").click()
+        page.locator(".dtcc-dropdown .dtcc-list-buttons button", has_text="dino").click()
+        kept = sum(run["method"] == "dino" for run in runs)
+        assert 0 < kept < COUNT
+        expect(page.locator("#records .dt-info")).to_contain_text(f"of {kept} entries")
+        page.keyboard.press("Escape")
+        columns = page.locator("#leaderboard-table thead th")
+        before = columns.count()
+        page.select_option("#only-task", "folder_linear")
+        expect(columns).to_have_count(before - 2)
+        shown = page.locator("#leaderboard-table thead").inner_text()
+        assert "folder_linear" in shown and "voc_linear" not in shown
+        with_score = {run["weights"] for run in runs if run["task"] == "folder_linear"}
+        expect(page.locator("#leaderboard .dt-info")).to_contain_text(
+            f"of {len(with_score)} entries"
+        )
+
+
+def test_a_record_opens_by_mouse_and_by_keyboard(browser: Browser, small: Path) -> None:
+    with Opened(browser, small) as page:
+        dialog = page.locator("#record")
+        page.locator("[data-choose='0']").locator("xpath=ancestor::tr").locator(
+            "td", has_text="voc_linear"
+        ).click()
+        expect(dialog).to_be_visible()
+        text = dialog.inner_text()
+        assert "one.pth" in text and "a" * 64 in text and "VOCdevkit" in text
+        assert "lr 0.1 (best)" in text and "schedule.iters" not in text
+        dialog.locator("summary", has_text="Settings").click()
+        assert "schedule.iters" in dialog.inner_text()
+        with page.expect_download() as download:
+            dialog.locator("a[download]").click()
+        saved = json.loads(Path(download.value.path()).read_text())
+        assert saved["checkpoint"]["name"] == "one.pth" and saved["best"]["score"] == 40.0
+        page.keyboard.press("Escape")
+        expect(dialog).to_be_hidden()
+        button = page.locator("#records-table [data-run='1']")
+        button.focus()
+        page.keyboard.press("Enter")
+        expect(dialog).to_be_visible()
+        expect(page.locator("#record-heading")).to_have_text("two.pth")
+        page.keyboard.press("Escape")
+        expect(button).to_be_focused()
+        # a name of the leaderboard opens every record of its row
+        page.locator("#leaderboard-table td.first button", has_text="one.pth").click()
+        siblings = page.locator("#record-siblings button")
+        expect(siblings).to_have_count(2)
+        siblings.nth(1).click()
+        expect(siblings.nth(1)).to_have_attribute("aria-current", "true")
+        page.locator("#close").click()
+        expect(dialog).to_be_hidden()
+
+
+def test_headings_are_reached_by_tab_and_sorted_by_enter_and_space(
+    browser: Browser, small: Path
+) -> None:
+    with Opened(browser, small) as page:
+        page.locator("#records .dt-search input").focus()
+        score = heading(page, "records-table", "Score")
+        for _ in range(60):
+            page.keyboard.press("Tab")
+            if score.locator(".dt-column-order").evaluate("one => one === document.activeElement"):
+                break
+        outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+        assert outline == "solid"
+        page.keyboard.press("Enter")
+        expect(score).to_have_attribute("aria-sort", "descending")
+        assert order_of(page) == [3, 2, 0, 1, 4]
+        page.keyboard.press("Space")
+        expect(score).to_have_attribute("aria-sort", "ascending")
+        assert order_of(page) == [4, 1, 0, 2, 3]
+
+
+def test_two_chosen_records_are_compared_by_class(browser: Browser, small: Path) -> None:
+    with Opened(browser, small) as page:
+        assert page.evaluate("window.Plotly === undefined")  # not read before a plot is shown
+        page.locator("[data-choose='0']").focus()
+        page.keyboard.press("Space")
+        page.locator("[data-choose='1']").check()
+        page.wait_for_selector("#classes-plot .main-svg")
+        expect(page.locator("#classes-plot .bars .point")).to_have_count(3)
+        names = page.locator("#classes-plot .yaxislayer-above text").all_text_contents()
+        assert names == ["b", "<i>d</i>", "a"]  # from the bottom
+        cells = page.locator("#classes-numbers tbody td, #classes-numbers tbody th")
+        rows = cells.all_text_contents()
+        assert rows == [
+            *("a", "10.0", "15.0", "+5.0"),
+            *("<i>d</i>", "20.0", "21.0", "+1.0"),
+            *("b", "30.0", "20.0", "−10.0"),
+        ]
+        points = page.locator("#curves-plot .scatterlayer .point")
+        expect(points).to_have_count(2 * len(RATES))
+        page.locator("#clear").click()
+        expect(page.locator("#classes-plot")).to_be_hidden()
+        expect(page.locator("#curves-plot")).to_be_hidden()
+        assert not page.locator("[data-choose='0']").is_checked()
+        page.locator("[data-choose='0']").check()
+        page.locator("[data-choose='2']").check()
+        expect(page.locator("#classes-note")).to_contain_text("other metrics (mIoU, top-1)")
+        expect(page.locator("#classes-plot")).to_be_hidden()
+        expect(page.locator("#classes-note")).to_contain_text("No class has a score in both")
+
+
+def test_the_trade_off_has_measured_and_printed_points(browser: Browser, small: Path) -> None:
+    with Opened(browser, small) as page:
+        page.locator("#alpha").scroll_into_view_if_needed()
+        page.wait_for_selector("#alpha-scatter .main-svg")
+        # two checkpoints; folder_linear is printed nowhere
+        expect(page.locator("#alpha-scatter .scatterlayer .point")).to_have_count(2)
+        page.select_option("#alpha-x", label="imagenet_linear (printed)")
+        # VICRegL, tables 1 and 2: 0.75, 0.9 and VICReg of three backbones, 0.75 of ConvNeXt-XL
+        expect(page.locator("#alpha-scatter .scatterlayer .point")).to_have_count(10)
+        numbers = page.locator("#alpha-numbers tbody tr").all_text_contents()
+        assert any("ResNet-50, printed" in row and "70.455.9" in row for row in numbers)
+
+
+@pytest.mark.parametrize("width", [390, 320])
+def test_a_phone_scrolls_tables_and_not_the_page(browser: Browser, site: Path, width: int) -> None:
+    viewport = {"width": width, "height": 844}
+    with Opened(browser, site, viewport=viewport, has_touch=True) as page:
+        fits = "() => document.documentElement.scrollWidth <= innerWidth"
+        assert page.evaluate(fits)
+        box = page.locator("#records .dt-layout-table > div")
+        assert box.evaluate("one => one.scrollWidth > one.clientWidth")
+        place = "one => { const r = one.getBoundingClientRect(); return [r.left, r.top]; }"
+        first = page.locator("#records-table td.first").first
+        head = heading(page, "records-table", "Checkpoint")
+        box.evaluate("one => one.scrollTo(300, 200)")
+        edge = box.evaluate(place)
+        assert first.evaluate(place)[0] == pytest.approx(edge[0], abs=2)
+        assert head.evaluate(place) == pytest.approx(edge, abs=2)
+        page.locator("#records-table [data-choose]").nth(0).check()
+        page.locator("#records-table [data-choose]").nth(3).check()
+        page.wait_for_selector("#curves-plot .main-svg, #curves-note:not([hidden])")
+        assert page.evaluate(fits)
+        page.locator("#leaderboard-table td.first button").first.tap()
+        expect(page.locator("#record")).to_be_visible()
+        assert page.evaluate(fits)
+        assert page.locator("#record").evaluate("one => one.scrollWidth <= one.clientWidth")
+
+
+def contrast(one: str, other: str) -> float:
+    """Of two colours `rgb(r, g, b)` (WCAG 2.2, relative luminance)."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(part) / 255 for part in colour[4:-1].split(",")]
+        linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    bright, dim = sorted((luminance(one), luminance(other)), reverse=True)
+    return (bright + 0.05) / (dim + 0.05)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_colours_follow_the_scheme_with_contrast(
+    browser: Browser, small: Path, scheme: str
+) -> None:
+    colours = "one => [getComputedStyle(one).color, getComputedStyle(one).backgroundColor]"
+    with Opened(browser, small, color_scheme=scheme) as page:
+        text, back = page.locator("body").evaluate(colours)
+        assert contrast(text, back) > 7
+        assert contrast(back, "rgb(255, 255, 255)" if scheme == "dark" else "rgb(0, 0, 0)") > 15
+        for selector in ("nav a", "#leaderboard-table button.open", "#leaderboard-table .missing"):
+            colour, _ = page.locator(selector).first.evaluate(colours)
+            assert contrast(colour, back) > 4.5
+        colour, raised = page.locator("#leaderboard-table thead th").first.evaluate(colours)
+        assert contrast(colour, raised) > 7
+
+
+def test_hostile_names_are_shown_as_they_are(browser: Browser, small: Path) -> None:
+    with Opened(browser, small) as page:
+        expect(page.locator("h1")).to_have_text(HOSTILE)
+        row = page.locator("[data-choose='4']").locator("xpath=ancestor::tr")
+        expect(row.locator("td.first")).to_have_text(HOSTILE)
+        for table, name in (("leaderboard-table", "Method"), ("records-table", "Method")):
+            heading(page, table, name).locator(".dtcc-button_dropdown").click()
+            listed = page.locator(".dtcc-dropdown .dtcc-list-buttons button", has_text="script")
+            expect(listed).to_have_text(HOSTILE)
+            listed.click()
+            info = page.locator(f"#{table}_info")
+            expect(info).to_contain_text("of 1 entry")
+            page.keyboard.press("Escape")
+        row.locator("td.first button").click()
+        expect(page.locator("#record-heading")).to_have_text(HOSTILE)
+        page.keyboard.press("Escape")
+        page.locator("[data-choose='4']").check()
+        page.wait_for_selector("#curves-plot .main-svg")
+        expect(page.locator("#curves-plot .legendtext")).to_contain_text("<script>alert(1)")
+        assert page.evaluate("document.querySelectorAll('img').length") == 0
+
+
+def test_landmarks_headings_and_names(browser: Browser, small: Path) -> None:
+    with Opened(browser, small) as page:
+        assert page.locator("main").count() == page.locator("h1").count() == 1
+        unnamed = """() => [...document.querySelectorAll('button, input, select, a, [role=img]')]
+            .filter(one => one.checkVisibility())
+            .filter(one => !(one.getAttribute('aria-label') || one.textContent.trim()
+                || one.labels?.length)).map(one => one.outerHTML)"""
+        assert page.evaluate(unnamed) == []
+        assert page.locator("table > caption").count() == page.locator("main table").count()
+
+
+def test_rows_say_what_was_put_in(browser: Browser, site: Path, many: Contents) -> None:
+    runs = many.runs
+    draw = random.Random(1)
+    with Opened(browser, site) as page:
+        show_all(page, "records-table")
+        for index in draw.sample(range(COUNT), 5):
+            run = runs[index]
+            row = page.locator(f"[data-choose='{index}']").locator("xpath=ancestor::tr")
+            text = row.inner_text()
+            shown = "diverged" if run["score"] is None else f"{run['score']:.1f} ± 0.5"
+            assert shown in text and run["checkpoint"] in text and run["task"] in text
+            assert ("†" in text) == bool(run["deviations"])

@@ -1,0 +1,129 @@
+import json
+import math
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from tests.page.made import RATES, made_entry
+from vicregl_bench.errors import ConfigError
+from vicregl_bench.page import page_contents
+from vicregl_bench.tables.frames import learning_rate_curve
+from vicregl_bench.tables.named import Named
+
+
+def test_a_row_a_checkpoint_a_column_a_protocol_and_the_run_behind_each_cell() -> None:
+    entries = [
+        made_entry(1, weights="a" * 64, name="a.pth", score=40.0),
+        made_entry(2, weights="b" * 64, name="b.pth", score=60.0),
+        made_entry(3, weights="a" * 64, name="a.pth", task="folder_linear", score=70.0),
+    ]
+    contents = page_contents(entries)
+    titles = [column["title"] for column in contents.columns]
+    assert sorted(titles) == ["folder_linear v1 (ci)", "voc_linear v1 (ci)"]
+    cells = {
+        (row["checkpoint"], titles[column]): (cell["run"], cell["rank"])
+        for row in contents.rows
+        for column, cell in row["cells"].items()
+    }
+    assert cells == {
+        ("a.pth", "voc_linear v1 (ci)"): (0, 2),
+        ("b.pth", "voc_linear v1 (ci)"): (1, 1),
+        ("a.pth", "folder_linear v1 (ci)"): (2, 1),
+    }
+    assert [run["score"] for run in contents.runs] == [40.0, 60.0, 70.0]
+    dense = {column["task"]: column["dense"] for column in contents.columns}
+    assert dense == {"voc_linear": True, "folder_linear": False}
+
+
+def test_what_has_no_score_has_none_and_interrupted_runs_are_in_no_row() -> None:
+    entries = [
+        made_entry(1, score=None, status="diverged"),
+        made_entry(2, status="interrupted"),
+        made_entry(3),
+    ]
+    contents = page_contents(entries)
+    assert [run["score"] for run in contents.runs] == [None, None, 50.0]
+    placed = {cell["run"] for row in contents.rows for cell in row["cells"].values()}
+    assert placed == {0, 2}
+    with pytest.raises(ConfigError, match="no finished record"):
+        page_contents(entries[1:2])
+
+
+def test_no_number_is_infinite_or_nan() -> None:
+    entry = made_entry(1)
+    best = entry.record.best
+    assert best is not None
+    wild = best.model_copy(update={"std": math.nan, "interval": (-math.inf, math.inf)})
+    broken = entry.record.model_copy(update={"best": wild})
+    contents = page_contents([replace(entry, record=broken)])
+    assert [contents.runs[0][name] for name in ("score", "std", "low", "high")] == [
+        50.0,
+        None,
+        None,
+        None,
+    ]
+    json.loads(contents.details[0], parse_constant=pytest.fail)
+
+
+def test_alpha_is_the_cards_unless_it_is_named_and_no_truth_value() -> None:
+    entries = [made_entry(1, alpha=0.75), made_entry(2, alpha=0.9), made_entry(3)]
+    assert [run["alpha"] for run in page_contents(entries).runs] == [0.75, 0.9, None]
+
+    def naming(record: object) -> Named | None:
+        return Named("mine", alpha=0.5) if record is entries[0].record else None
+
+    contents = page_contents(entries, naming)
+    assert [run["alpha"] for run in contents.runs] == [0.5, 0.9, None]
+    assert contents.runs[0]["checkpoint"] == "mine"
+    card = {"alpha": True}
+    odd = entries[0].record.checkpoint.model_copy(update={"card": card})
+    record = entries[0].record.model_copy(update={"checkpoint": odd})
+    assert page_contents([replace(entries[0], record=record)]).runs[0]["alpha"] is None
+
+
+def test_the_marks_of_an_entry_and_of_the_leaderboard_are_the_runs() -> None:
+    newest, further = made_entry(5, weights="a"), made_entry(1, weights="a")
+    other = replace(made_entry(2), marks=("contradicted",))
+    marks = [run["marks"] for run in page_contents([newest, further, other]).runs]
+    assert marks[0] == [] and marks[2] == ["contradicted"]
+    assert marks[1][0].startswith("a further run of these weights")
+
+
+def test_details_are_the_whole_record_and_its_curve() -> None:
+    entry = made_entry(1, score=50.0)
+    details = json.loads(page_contents([entry]).details[0])
+    assert details["record"] == entry.record.model_dump(mode="json")
+    frame = learning_rate_curve(entry.record)
+    assert [point["lr"] for point in details["curve"]] == [*RATES]
+    assert [point["score"] for point in details["curve"]] == [50.0, 49.0, 48.0]
+    assert [point["std"] for point in details["curve"]] == [0.5] * 3
+    assert [point["score"] for point in details["curve"]] == frame["score"].tolist()
+    assert [point["best"] for point in details["curve"]] == [True, False, False]
+
+
+def test_curves_are_those_of_the_other_tables() -> None:
+    record = made_entry(1).record
+    results = [
+        one.model_copy(update={"options": {"warmup": warmup}, "score": score})
+        for one in record.results
+        for warmup, score in ((1, None if one.seed else one.score), (2, one.score))
+    ]
+    lost = [results[-1].model_copy(update={"lr": None, "score": None, "options": {}})]
+    record = record.model_copy(update={"results": tuple(results[::-1] + lost)})
+    frame = learning_rate_curve(record)
+    entry = replace(made_entry(1), record=record)
+    curve = pd.DataFrame(json.loads(page_contents([entry]).details[0])["curve"])
+    names = ["point", "lr", "options", "score", "std", "diverged"]
+    pd.testing.assert_frame_equal(curve[names], frame[names], check_dtype=False)
+    assert len(curve) == 7 and curve["diverged"].sum() == 4
+
+
+def test_published_points_are_those_of_the_paper() -> None:
+    points = page_contents([made_entry(1)]).published
+    scores = {(point["backbone"], point["alpha"]): point["scores"] for point in points}
+    # VICRegL, table 1
+    assert scores["ResNet-50", 0.75]["voc_linear"] == 55.9
+    assert scores["ResNet-50", 0.9]["imagenet_linear"] == 71.2
+    assert scores["ResNet-50", 1.0]["voc_linear"] == 47.8  # VICReg
+    assert {alpha for _, alpha in scores} == {0.75, 0.9, 1.0}

@@ -1,0 +1,93 @@
+// What is done on the page.
+
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const applyDark = () => document.documentElement.classList.toggle("dark", dark.matches);
+applyDark();
+dark.addEventListener("change", () => {
+  applyDark();
+  redraw();
+});
+
+const chosen = new Set();
+const DataTable = await loadDataTables();
+const board = leaderboard(DataTable);
+const records = recordsTable(DataTable, chosen);
+
+// a heading is sorted by Enter; Space does the same, as on every button
+document.addEventListener("keydown", (event) => {
+  if (event.key === " " && event.target.matches(".dt-column-order")) {
+    event.preventDefault();
+    event.target.click();
+  }
+});
+
+for (const { container, runsOf } of [
+  { container: "leaderboard-table", runsOf: (row) => Object.values(row.cells).map(({ run }) => run) },
+  { container: "records-table", runsOf: (index) => [index] },
+]) {
+  const table = container === "records-table" ? records : board;
+  element(container).querySelector("tbody").addEventListener("click", (event) => {
+    if (event.target.closest(".choose")) return;
+    const button = event.target.closest("button");
+    const row = event.target.closest("tr");
+    if (button?.dataset.run !== undefined) openRecord([Number(button.dataset.run)]);
+    else if (row && table.row(row).any()) openRecord(runsOf(table.row(row).data()));
+  });
+}
+
+element("close").addEventListener("click", () => element("record").close());
+element("record").addEventListener("click", (event) => {
+  if (event.target === event.currentTarget) event.currentTarget.close();
+});
+
+for (const id of ["only-task", "only-profile"]) {
+  element(id).addEventListener("change", () =>
+    showColumns(board, element("only-task").value, element("only-profile").value),
+  );
+}
+
+const pick = (id) => (element(id).value === "" ? null : Number(element(id).value));
+const compare = () => drawClasses(pick("first"), pick("second"));
+for (const id of ["first", "second"]) element(id).addEventListener("change", compare);
+
+function updateChosen() {
+  const indices = [...chosen];
+  element("chosen").hidden = !indices.length;
+  element("chosen-count").textContent = `${indices.length} chosen`;
+  element("chosen-list").replaceChildren(
+    ...indices.map((index) => {
+      const label = `do not choose ${runText(runs[index])}`;
+      const remove = () => choose(index, false);
+      const cross = h("button", { type: "button", "aria-label": label, onclick: remove }, "×");
+      return h("li", {}, h("span", {}, runText(runs[index])), cross);
+    }),
+  );
+  ["first", "second"].forEach((id, position) => {
+    const before = pick(id);
+    const options = indices.map((index) => h("option", { value: index }, runText(runs[index])));
+    element(id).replaceChildren(...options);
+    const kept = indices.includes(before) ? before : null;
+    const other = position === 1 ? pick("first") : null;
+    const next = kept !== null && kept !== other ? kept : indices.find((index) => index !== other);
+    element(id).value = next ?? "";
+  });
+  drawCurves(indices);
+  compare();
+}
+
+function choose(index, yes) {
+  if (yes) chosen.add(index);
+  else chosen.delete(index);
+  const box = records.row(index).node()?.querySelector("[data-choose]");
+  if (box) box.checked = yes;
+  updateChosen();
+}
+
+element("records-table").addEventListener("change", (event) => {
+  const index = event.target.dataset.choose;
+  if (index !== undefined) choose(Number(index), event.target.checked);
+});
+element("clear").addEventListener("click", () => [...chosen].forEach((one) => choose(one, false)));
+
+startTradeoff();
+document.documentElement.dataset.ready = "yes";

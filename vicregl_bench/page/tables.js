@@ -1,0 +1,233 @@
+// The leaderboard and the table of runs, by DataTables.
+
+const NO_DATA = { emptyTable: "no records", zeroRecords: "no record fits the filters" };
+const collator = new Intl.Collator("en", { numeric: true });
+// missing values (null or "") are last in both directions
+const last = (compare) => (a, b) => {
+  const [noA, noB] = [a === null || a === "", b === null || b === ""];
+  return noA || noB ? noA - noB : compare(a, b);
+};
+
+async function loadDataTables() {
+  const source = new Blob([await inflated(inlined("datatables"))], { type: "text/javascript" });
+  const url = URL.createObjectURL(source);
+  const DataTable = (await import(url)).default;
+  URL.revokeObjectURL(url);
+  const order = DataTable.ext.type.order;
+  order["value-asc"] = last((a, b) => a - b);
+  order["value-desc"] = last((a, b) => b - a);
+  order["words-asc"] = last((a, b) => collator.compare(a, b));
+  order["words-desc"] = last((a, b) => collator.compare(b, a));
+  return DataTable;
+}
+
+const valueColumn = (title, get, show) => ({
+  title,
+  type: "value",
+  className: "number",
+  orderSequence: ["desc", "asc"],
+  data: null,
+  render: (row, kind) => {
+    const value = get(row);
+    if (kind === "sort" || kind === "type") return value;
+    return value === null ? MISSING : escaped(show(value, row));
+  },
+});
+
+const wordsColumn = (title, get, options = {}) => ({
+  title,
+  type: "words",
+  data: null,
+  render: (row, kind) => {
+    const value = get(row) ?? "";
+    if (kind === "sort" || kind === "type") return value;
+    return kind === "display" ? escaped(value) : searchable(value);
+  },
+  ...options,
+});
+
+const MEAN_RANK = 4;
+const FIXED_COLUMNS = 6; // before those of scores
+const SEARCH = { columnControl: [["search"]] };
+const LIST = { columnControl: [["searchList"]] };
+
+function headings(table, list) {
+  const line = (text) => h("span", { class: "heading-line" }, text);
+  const cells = list.map(({ title, lines, hint }) =>
+    h("th", { scope: "col", title: hint ?? null }, lines ? lines.map(line) : title),
+  );
+  table.append(h("thead", {}, h("tr", {}, cells)), h("tbody"));
+  return list.map(({ title, lines, hint, ...rest }) => rest);
+}
+
+const OPTIONS = {
+  autoWidth: false,
+  deferRender: true,
+  pageLength: 50,
+  lengthMenu: [25, 50, 100, { label: "all", value: -1 }],
+  language: { ...NO_DATA, search: "Filter", lengthMenu: "_MENU_ rows" },
+};
+
+function markText(run) {
+  const words = [];
+  if (run.deviations.length) words.push(["†", `deviates: ${run.deviations.join("; ")}`]);
+  if (run.marks.length) words.push(["‡", run.marks.join("; ")]);
+  return words;
+}
+
+function scoreButton(index) {
+  const run = runs[index];
+  const marks = markText(run)
+    .map(([sign, words]) => `<abbr title="${escaped(words)}">${sign}</abbr>`)
+    .join("");
+  const preset = run.preset ? ` <small>${escaped(run.preset)}</small>` : "";
+  const label = escaped(`open the record of ${runText(run)}: ${scoreText(run)}`);
+  return (
+    `<button type="button" class="open" data-run="${index}" aria-label="${label}">` +
+    `${escaped(scoreText(run))}</button>${marks}${preset}`
+  );
+}
+
+const cellColumn = (column, index) => ({
+  lines: [column.title, `${column.data}, ${column.metric}`],
+  hint: column.description,
+  type: "value",
+  className: "number",
+  orderSequence: ["desc", "asc"],
+  data: null,
+  render: (row, kind) => {
+    const cell = row.cells[index];
+    if (kind === "sort" || kind === "type") return cell ? runs[cell.run].score : null;
+    if (!cell) return `<span class="missing">${MISSING}</span>`;
+    const score = kind === "display" ? scoreButton(cell.run) : escaped(scoreText(runs[cell.run]));
+    return kind === "display" && cell.rank === 1 ? `<b>${score}</b>` : score;
+  },
+});
+
+function leaderboard(DataTable) {
+  const list = [
+    wordsColumn("Checkpoint", (row) => row.checkpoint, {
+      ...SEARCH,
+      className: "first",
+      render: (row, kind) => {
+        if (kind === "sort" || kind === "type") return row.checkpoint;
+        if (kind !== "display") return searchable(row.checkpoint);
+        const known = Object.values(row.cells).map((cell) => cell.run).join(",");
+        return (
+          `<button type="button" class="open" data-runs="${known}">${escaped(row.checkpoint)}` +
+          "</button>"
+        );
+      },
+    }),
+    wordsColumn("Method", (row) => row.method, LIST),
+    wordsColumn("Backbone", (row) => row.backbone, LIST),
+    valueColumn("Alpha", (row) => row.alpha, general),
+    {
+      ...valueColumn("Mean rank", (row) => row.mean_rank, (value) => fixed(value, 2)),
+      orderSequence: ["asc", "desc"],
+    },
+    valueColumn("Columns", (row) => Object.keys(row.cells).length, String),
+    ...columns.map(cellColumn),
+  ];
+  const plain = headings(element("leaderboard-table"), list);
+  const made = new DataTable("#leaderboard-table", {
+    ...OPTIONS,
+    data: rows,
+    columns: plain,
+    order: [[MEAN_RANK, "asc"]],
+  });
+  if (rows.every((row) => row.alpha === null)) made.column(3).visible(false);
+  return made;
+}
+
+// Shows the columns of a protocol and a profile ("" is any), and the rows with a score in them
+function showColumns(table, task, profile) {
+  const shown = columns.map(
+    (column) => (!task || column.task === task) && (!profile || column.profile === profile),
+  );
+  shown.forEach((visible, index) => table.column(FIXED_COLUMNS + index).visible(visible, false));
+  const hasScore = (text, row) => Object.keys(row.cells).some((index) => shown[index]);
+  table.search.fixed("columns", task || profile ? hasScore : null);
+  table.columns.adjust().draw();
+}
+
+function recordsTable(DataTable, chosen) {
+  const list = [
+    {
+      title: "Choose",
+      orderable: false,
+      searchable: false,
+      data: null,
+      className: "choose",
+      render: (index, kind) => {
+        if (kind !== "display") return "";
+        const label = escaped(`choose ${runText(runs[index])}`);
+        const checked = chosen.has(index) ? " checked" : "";
+        return `<input type="checkbox" data-choose="${index}" aria-label="${label}"${checked}>`;
+      },
+    },
+    wordsColumn("Checkpoint", (index) => runs[index].checkpoint, {
+      ...SEARCH,
+      className: "first",
+      render: (index, kind) => {
+        const run = runs[index];
+        if (kind === "sort" || kind === "type") return run.checkpoint;
+        if (kind !== "display") return searchable(run.checkpoint);
+        return (
+          `<button type="button" class="open" data-run="${index}">${escaped(run.checkpoint)}` +
+          "</button>"
+        );
+      },
+    }),
+    wordsColumn("Task", (index) => runs[index].task, LIST),
+    wordsColumn("Version", (index) => `v${runs[index].version}`, LIST),
+    wordsColumn("Profile", (index) => runs[index].profile, LIST),
+    wordsColumn("Metric", (index) => runs[index].metric, LIST),
+    {
+      ...valueColumn("Score", (index) => runs[index].score, (_, index) => scoreText(runs[index])),
+      render: (index, kind) => {
+        const run = runs[index];
+        if (kind === "sort" || kind === "type") return run.score;
+        if (kind !== "display") return escaped(scoreText(run));
+        const signs = markText(run).map(([sign]) => sign).join("");
+        return escaped(scoreText(run)) + signs;
+      },
+    },
+    valueColumn(
+      "95 % interval",
+      (index) => runs[index].low,
+      (_, index) => `${fixed(runs[index].low)} to ${fixed(runs[index].high)}`,
+    ),
+    wordsColumn("Method", (index) => runs[index].method, LIST),
+    wordsColumn("Backbone", (index) => runs[index].backbone, LIST),
+    wordsColumn("Data", (index) => runs[index].data, LIST),
+    {
+      ...valueColumn("Chosen point", (index) => runs[index].lr, general),
+      render: (index, kind) => {
+        const { lr, options } = runs[index];
+        if (kind === "sort" || kind === "type") return lr;
+        return escaped([lr === null ? "" : general(lr), options].filter(Boolean).join(", "));
+      },
+    },
+    valueColumn("Seeds", (index) => runs[index].seeds, String),
+    wordsColumn("Deviations", (index) => runs[index].deviations.join("; "), {
+      ...SEARCH,
+      className: "long",
+    }),
+    wordsColumn("Device", (index) => runs[index].device, { ...LIST, className: "long" }),
+    wordsColumn("Date", (index) => runs[index].created.slice(0, 10), {
+      orderSequence: ["desc", "asc"],
+      render: (index, kind) => {
+        const made = runs[index].created;
+        return escaped(kind === "display" ? made.slice(0, 10) : made);
+      },
+    }),
+  ];
+  const table = element("records-table");
+  return new DataTable(table, {
+    ...OPTIONS,
+    columns: headings(table, list),
+    data: runs.map((_, index) => index),
+    order: [[list.length - 1, "desc"]],
+  });
+}
