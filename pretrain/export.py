@@ -56,6 +56,9 @@ def card_of(recipe: Recipe, epochs: float, pictures_sha256: str | None = None) -
         "channel_order": "rgb",
         # weights trained with LARS have other norms (VICReg, appendix B.3)
         "detection_preset": "lars" if recipe.optimizer.type == "LARS" else "moco",
+        # without matching it is VICReg, whatever alpha
+        "alpha": criterion.alpha if criterion.matching else 1.0,
+        "epochs": epochs,
         "note": (
             f"{epochs:g} epochs, alpha {criterion.alpha:g}, preset {criterion.preset}, "
             f"views of {recipe.views.large_size} px"

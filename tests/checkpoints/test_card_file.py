@@ -32,6 +32,8 @@ def test_an_unknown_method_is_described_without_code(
         std: [255, 255, 255]
         channel_order: bgr
         detection_preset: lars
+        alpha: 0.9
+        epochs: 300
         prefix: nets.trunk
         rename: {'block_(\\d)': 'layer\\1'}
         """,
@@ -40,6 +42,7 @@ def test_an_unknown_method_is_described_without_code(
     assert (loaded.method, loaded.card.title, loaded.arch) == ("my_method", "My method", "resnet18")
     assert loaded.card.std == (255.0, 255.0, 255.0)
     assert (loaded.card.channel_order, loaded.card.detection_preset) == ("bgr", "lars")
+    assert (loaded.card.alpha, loaded.card.epochs) == (0.9, 300)
     assert torch.equal(
         loaded.state_dict["layer4.1.conv2.weight"], resnet18["layer4.1.conv2.weight"]
     )

@@ -70,10 +70,17 @@ def test_card() -> None:
         "main_vicregl.py (values only)",
         "channel_order": "rgb",
         "detection_preset": "lars",
+        "alpha": 0.9,
+        "epochs": 300.0,
         "note": (
             "300 epochs, alpha 0.9, preset released, views of 224 px; changed: criterion.alpha=0.9"
         ),
     }
+
+
+def test_without_matching_alpha_is_1() -> None:
+    recipe = small_recipe(criterion__matching=[], criterion__alpha=0.75)
+    assert card_of(recipe, 2.0)["alpha"] == 1.0
 
 
 def test_card_tells_the_list_of_a_subset_and_only_that() -> None:

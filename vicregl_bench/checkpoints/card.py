@@ -48,6 +48,8 @@ class Card:
         output_norm: whether a ViT's final norm is applied to its maps too.
         detection_preset: schedule of `voc_det_frcnn_c4`: `lars` of weights trained with LARS, whose
             norms are others (VICReg, appendix B.3), else `moco`.
+        alpha: weight of VICRegL's global criterion in the pretraining; None where unknown.
+        epochs: of the pretraining; None where unknown.
         references: numbers the papers report.
     """
 
@@ -62,6 +64,8 @@ class Card:
     pooling: Literal["avg", "cls"] | None = None
     output_norm: bool = False
     detection_preset: Literal["moco", "lars"] = "moco"
+    alpha: float | None = None
+    epochs: float | None = None
     references: tuple[Reference, ...] = ()
 
     def to_dict(self) -> dict[str, object]:

@@ -60,6 +60,8 @@ class CardFields(BaseModel):
     pooling: Literal["avg", "cls"] | None = None
     output_norm: bool | None = None
     detection_preset: Literal["moco", "lars"] | None = None
+    alpha: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
+    epochs: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] | None = None
 
 
 def first_problem(error: ValidationError, known: Iterable[str]) -> str:
