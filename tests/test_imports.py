@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.records.test_store import make_record
+from vicregl_bench.records import write_record
+
 ROOT = Path(__file__).parents[1]
-# what each package may import of the others (errors, atomic and shipped are everybody's)
+# what each package may import of the others (single modules such as errors are everybody's)
 ALLOWED = {
     "checkpoints": set(),
     "backbones": {"checkpoints"},
@@ -31,7 +34,7 @@ def test_arrows_point_one_way(package: str) -> None:
             if isinstance(node, ast.ImportFrom) and node.module:
                 top, _, rest = node.module.partition(".")
                 target = rest.split(".")[0]
-                everybodys = ("errors", "atomic", "shipped")
+                everybodys = ("errors", "near", "digest", "atomic", "shipped")
                 if top == "vicregl_bench" and target not in (*everybodys, package):
                     assert target in ALLOWED[package], f"{path} imports {node.module}"
                 assert top != "pretrain", f"{path} imports {node.module}"
@@ -42,7 +45,7 @@ def test_pretrain_knows_nothing_of_tasks_records_or_tables() -> None:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and node.module:
                 top, _, rest = node.module.partition(".")
-                allowed = ("engine", "checkpoints", "backbones", "errors", "atomic")
+                allowed = ("engine", "checkpoints", "backbones", "errors", "digest", "atomic")
                 if top == "vicregl_bench":
                     assert rest.split(".")[0] in allowed, f"{path} imports {node.module}"
 
@@ -52,5 +55,26 @@ def test_light_commands_do_not_import_mmseg(words: list[str]) -> None:
     program = (
         "import sys; from vicregl_bench.cli.main import _guarded; "
         f"code = _guarded({words!r}); heavy = 'mmseg' in sys.modules; sys.exit(code or heavy)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+
+
+def test_naming_by_a_zoo_imports_no_torch(tmp_path: Path) -> None:
+    (tmp_path / "a.pth").write_bytes(b"a")
+    (tmp_path / "zoo.yaml").write_text(
+        "checkpoints: [{name: a, ckpt: a.pth, arch: resnet50}, {name: b, ckpt: 'random:resnet50'}]"
+    )
+    (tmp_path / "runs").mkdir()
+    write_record(tmp_path / "runs", make_record())
+    words = [
+        "leaderboard",
+        "--records",
+        str(tmp_path / "runs"),
+        "--zoo",
+        str(tmp_path / "zoo.yaml"),
+    ]
+    program = (
+        "import sys; from vicregl_bench.cli.main import _guarded; "
+        f"code = _guarded({words!r}); sys.exit(code or 'torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from vicregl_bench.backbones.names import ALIASES
 from vicregl_bench.backbones.zoo import (
-    ALIASES,
     architecture_names,
     build_backbone,
     find_architecture,

@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from tests.records.test_store import make_record
-from vicregl_bench.batch.job import Job, Weights
-from vicregl_bench.batch.matrix import Cell, Planned, State
-from vicregl_bench.batch.zoo import Entry
+from vicregl_bench.batch.job import Job
+from vicregl_bench.batch.matrix import MatrixCell, Planned, State
+from vicregl_bench.batch.weights import Weights
+from vicregl_bench.batch.zoo import ZooEntry
 from vicregl_bench.records import Record
 
 SETTINGS: dict[str, Any] = {
@@ -43,11 +44,11 @@ def cell(
     out: Path = Path("runs"),
     plan: Planned | None = None,
     **more: Any,
-) -> Cell:
+) -> MatrixCell:
     """A cell of a matrix."""
-    job = Job(Weights(f"{name}.pth"), task, Path("data"), out)
-    entry = Entry(name=name, ckpt=f"{name}.pth")
-    return Cell(entry, task, state, planned=plan or planned(), job=job, **more)
+    job = Job(Weights(ckpt=f"{name}.pth"), task, Path("data"), out)
+    entry = ZooEntry(name=name, ckpt=f"{name}.pth")
+    return MatrixCell(entry, task, state, planned=plan or planned(), job=job, **more)
 
 
 def measured(

@@ -8,8 +8,8 @@ import pytest
 
 from tests.records.test_store import make_record
 from vicregl_bench.batch.baseline import (
+    Accepted,
     Baseline,
-    Entry,
     differences,
     make_entry,
     read_baseline,
@@ -27,7 +27,7 @@ def record_of(settings: dict[str, Any] | None = None, **changes: Any) -> Record:
     return whole.model_copy(update={"task": task, "environment": environment})
 
 
-def entry(**changes: Any) -> Entry:
+def entry(**changes: Any) -> Accepted:
     return make_entry(record_of()).model_copy(update=changes)
 
 

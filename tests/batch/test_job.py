@@ -1,19 +1,22 @@
 import os
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.records.test_store import make_record
 from vicregl_bench.batch import job
-from vicregl_bench.batch.job import Job, JobOutcome, Weights, run_job
+from vicregl_bench.batch.job import Job, JobOutcome, run_job
+from vicregl_bench.batch.weights import Weights
 from vicregl_bench.errors import RunInterruptedError
 from vicregl_bench.records import write_record
 
-JOB = Job(Weights("a b.pth", arch="resnet50_v1"), "voc_linear", Path("data"), Path("out"))
+JOB = Job(Weights(ckpt="a b.pth", arch="resnet50_v1"), "voc_linear", Path("data"), Path("out"))
 
 
 @pytest.fixture()
@@ -31,7 +34,7 @@ def plays(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> "list[str]":
 
 
 def test_arguments_are_those_of_run() -> None:
-    weights = Weights("w.pth", method="vicregl", prefix="model.", trust_pickle=True)
+    weights = Weights(ckpt="w.pth", method="vicregl", prefix="model.", trust_pickle=True)
     words = Job(
         weights,
         "voc_linear",
@@ -86,14 +89,21 @@ def test_a_record_that_cannot_be_read_is_an_error(plays: list[str], tmp_path: Pa
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("number", "given"),
+    [
+        (signal.SIGINT, signal.SIGINT),
+        (signal.SIGTERM, signal.SIGTERM),
+        (signal.SIGHUP, signal.SIGTERM),  # which a run knows: it saves
+    ],
+)
 def test_a_signal_is_handed_on_once_and_the_job_may_save(
-    number: int, plays: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    number: int, given: int, plays: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plays += [
         "import os, signal, sys, pathlib",
         "came = []",
-        f"signal.signal({int(number)}, lambda n, f: came.append(n))",
+        f"signal.signal({int(given)}, lambda n, f: came.append(n))",
         "assert os.getpgid(0) != os.getpgid(os.getppid())",  # the terminal's Ctrl-C misses it
         "sys.stderr.write('ready\\n'); sys.stderr.flush()",
         "while not came: signal.pause()",
@@ -117,6 +127,47 @@ def test_a_signal_is_handed_on_once_and_the_job_may_save(
         run_job(JOB)
     assert (tmp_path / "saved").read_text() == "1"
     assert signal.getsignal(number) is before
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_a_signal_while_the_job_begins_reaches_it(
+    plays: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plays += ["import signal", "signal.alarm(60)", "signal.pause()"]
+    begin, begun = subprocess.Popen, []
+
+    def interrupted(*words: Any, **options: Any) -> "subprocess.Popen[str]":
+        begun.append(begin(*words, **options))
+        os.kill(os.getpid(), signal.SIGTERM)
+        return begun[0]
+
+    def unheard(number: int, frame: object) -> None:
+        pytest.fail("SIGTERM came while nobody listened")
+
+    before = signal.signal(signal.SIGTERM, unheard)
+    monkeypatch.setattr(job.subprocess, "Popen", interrupted)
+    try:
+        with pytest.raises(RunInterruptedError):
+            run_job(JOB)
+        assert signal.getsignal(signal.SIGTERM) is unheard
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert begun[0].returncode == -signal.SIGTERM
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_nohup_stays_in_force(plays: list[str]) -> None:
+    plays += [
+        "import os, signal, sys",
+        "os.kill(os.getppid(), signal.SIGHUP)",
+        "sys.stderr.write('error: at work all the same\\n')",
+        "sys.exit(2)",
+    ]
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert run_job(JOB).error == "at work all the same"
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_job_that_was_interrupted_by_others_stops_the_batch(plays: list[str]) -> None:

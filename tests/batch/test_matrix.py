@@ -8,7 +8,7 @@ import torch
 from tests.records.test_store import make_record
 from vicregl_bench.backbones.resnet import random_resnet_state
 from vicregl_bench.batch.matrix import (
-    Cell,
+    MatrixCell,
     Options,
     look_again,
     make_matrix,
@@ -38,7 +38,7 @@ def roots(folder: Path, settings: Any = None, **folders: Path) -> Roots:
 
 def matrix(
     folder: Path, checkpoints: Zoo, data: Roots, *tasks: str, **options: Any
-) -> dict[tuple[str, str], Cell]:
+) -> dict[tuple[str, str], MatrixCell]:
     chosen = Options(folder / "runs", "ci", device="cpu", **options)
     cells = make_matrix(tasks, checkpoints, data, chosen)
     return {(cell.task, cell.entry.name): cell for cell in cells}
@@ -115,7 +115,7 @@ def test_runs_of_a_fine_tuned_task_are_its_grid(tiny_voc: Path, tmp_path: Path) 
 def test_what_is_there_is_found(tiny_voc: Path, tmp_path: Path) -> None:
     checkpoints, data = zoo(tmp_path, a=TINY), roots(tmp_path, voc=tiny_voc)
 
-    def now() -> Cell:
+    def now() -> MatrixCell:
         return matrix(tmp_path, checkpoints, data, "voc_linear")["voc_linear", "a"]
 
     begun = now()
@@ -198,6 +198,24 @@ def test_equal_weights_under_two_names_are_refused(tiny_voc: Path, tmp_path: Pat
     two = zoo(tmp_path, a="a.pth", b="b.pth")
     with pytest.raises(ConfigError, match="a and b have the same weights"):
         matrix(tmp_path, two, roots(tmp_path, voc=tiny_voc), "voc_linear")
+
+
+def test_a_copy_under_another_architecture_is_refused_before_anything_runs(
+    tiny_voc: Path, tmp_path: Path
+) -> None:
+    torch.save(random_resnet_state("resnet18x0.25", seed=3), tmp_path / "a.pth")
+    (tmp_path / "b.pth").write_bytes((tmp_path / "a.pth").read_bytes())
+    path = tmp_path / "zoo.yaml"
+    entries = [{"name": "a", "ckpt": "a.pth"}, {"name": "b", "ckpt": "b.pth", "method": "vicreg"}]
+    path.write_text(json.dumps({"checkpoints": entries}))
+    with pytest.raises(ConfigError, match="a and b have the same weights"):
+        matrix(tmp_path, read_zoo(path), roots(tmp_path, voc=tiny_voc), "voc_linear")
+
+
+def test_an_unknown_architecture_is_no_zoo_to_run(tmp_path: Path) -> None:
+    two = zoo(tmp_path, a="random:resnet51")
+    with pytest.raises(ConfigError, match="a: unknown architecture 'resnet51'"):
+        matrix(tmp_path, two, roots(tmp_path), "voc_linear")
 
 
 def test_a_protocols_cost_is_told_by_profile() -> None:

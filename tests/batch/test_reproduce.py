@@ -1,18 +1,22 @@
 import csv
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
 from tests.batch.cells import cell, measured, planned
+from tests.running import run_here
 from vicregl_bench.backbones.resnet import random_resnet_state
-from vicregl_bench.batch import matrix
+from vicregl_bench.batch import matrix, reproduce
 from vicregl_bench.batch.job import Job, JobOutcome
-from vicregl_bench.batch.matrix import Cell
+from vicregl_bench.batch.matrix import MatrixCell
 from vicregl_bench.batch.reproduce import run_missing
+from vicregl_bench.batch.roots import Roots
 from vicregl_bench.cli.main import _guarded
+from vicregl_bench.cli.reproduce_command import _domains
 from vicregl_bench.errors import RunInterruptedError
 from vicregl_bench.records import Record, read_records, write_record
 
@@ -20,7 +24,7 @@ Captured = pytest.CaptureFixture[str]
 Run = Callable[[Job], JobOutcome]
 
 
-def cells(out: Path, **states: str) -> list[Cell]:
+def cells(out: Path, **states: str) -> list[MatrixCell]:
     """A cell of each state, by name of the checkpoint."""
     return [
         cell(name, state=state, out=out, plan=planned(key=name * 64))  # type: ignore[arg-type]
@@ -63,6 +67,19 @@ def test_every_head_diverged_is_a_failure_now_and_later(tmp_path: Path) -> None:
     for found in (first, again):
         assert [one.cell.state for one in found.failures] == ["diverged"]
         assert "diverged" in found.failures[0].words
+
+
+def test_a_run_that_stopped_half_way_is_a_failure(tmp_path: Path) -> None:
+    half = leaves("a", status="interrupted", best=None, progress={"iterations": 12, "of": 60})
+
+    def run(job: Job) -> JobOutcome:
+        assert half.record is not None
+        write_record(tmp_path, half.record)
+        return half
+
+    found = run_missing(cells(tmp_path, a="missing"), [], lambda text: None, run)
+    assert [one.state for one in found.cells] == ["interrupted"]
+    assert [one.words for one in found.failures] == ["it left no finished record"]
 
 
 def test_a_run_that_another_process_has_made_meanwhile_is_not_made_again(tmp_path: Path) -> None:
@@ -122,8 +139,9 @@ SETTINGS = {
 
 
 @pytest.fixture()
-def files(tiny_voc: Path, tmp_path: Path) -> list[str]:
-    """The command of a zoo of two files, on VOC alone."""
+def files(tiny_voc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The command of a zoo of two files, on VOC alone; its runs stay in this process."""
+    monkeypatch.setattr(reproduce, "run_missing", partial(run_missing, run=run_here))
     for seed, name in enumerate("ab"):
         torch.save(random_resnet_state("resnet18x0.25", seed=seed + 1), tmp_path / f"{name}.pth")
     zoo = [
@@ -148,14 +166,15 @@ def test_a_table_is_reproduced_whatever_breaks_and_resumed(
     whole, runs = (tmp_path / "a.pth").read_bytes(), tmp_path / "runs"
     make_matrix = matrix.make_matrix
 
-    def then_break(*arguments: object) -> list[Cell]:
-        made: list[Cell] = make_matrix(*arguments)  # type: ignore[arg-type]
+    def then_break(*arguments: object) -> list[MatrixCell]:
+        made: list[MatrixCell] = make_matrix(*arguments)  # type: ignore[arg-type]
         (tmp_path / "a.pth").write_bytes(whole[:1000])
         return made
 
     some = [*files, "--tasks", "voc_linear"]
-    monkeypatch.setattr(matrix, "make_matrix", then_break)
-    assert _guarded(some) == 1
+    with monkeypatch.context() as patch:
+        patch.setattr(matrix, "make_matrix", then_break)
+        assert _guarded(some) == 1
     captured = capfd.readouterr()
     assert "1 of 2: voc_linear on first" in captured.err
     assert "2 of 2: voc_linear on second" in captured.err
@@ -178,7 +197,6 @@ def test_a_table_is_reproduced_whatever_breaks_and_resumed(
         "table1.md", "table1.csv", "table1.tex", "table1.html"
     }  # fmt: skip
 
-    monkeypatch.undo()
     (tmp_path / "a.pth").write_bytes(whole)
     assert _guarded([*some, "--dry-run", "--json"]) == 0
     plain = {one["checkpoint"]: one for one in json.loads(capfd.readouterr().out)}
@@ -201,8 +219,10 @@ def test_a_dry_run_shows_everything_and_writes_nothing(
 ) -> None:
     (tmp_path / "b.pth").unlink()
     before = sorted(tmp_path.rglob("*"))
-    assert _guarded([*files, "--dry-run"]) == 0
-    out = capfd.readouterr().out
+    assert _guarded([*files, "--dry-run"]) == 2  # as the run itself
+    out, said = capfd.readouterr()
+    assert said.index("reading 2 checkpoints\n") < said.index("planning 8 runs\n")
+    assert said.splitlines()[-1].startswith("error: nothing was run: second: no file")
     assert out.count("no root for") == 2
     assert "second: no file" in out
     assert "8 runs: 2 no root, 4 refused, 2 missing; left: 2 of unknown length" in out
@@ -211,9 +231,37 @@ def test_a_dry_run_shows_everything_and_writes_nothing(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_records_that_cannot_be_read_do_not_hide_what_failed(
+    files: list[str], tmp_path: Path, capfd: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "half.json").write_text("{")
+    crash = JobOutcome(1, None, None, "it broke")
+    monkeypatch.setattr(reproduce, "run_missing", partial(run_missing, run=lambda job: crash))
+    assert _guarded([*files, "--tasks", "voc_linear"]) == 1
+    captured = capfd.readouterr()
+    assert "no record in" in captured.err
+    assert captured.err[captured.err.index("last words") :].count("it broke") == 2
+    assert "| VICReg " in captured.out
+
+
+@pytest.mark.parametrize("domains", [["segmentation"], ["detection"], []])
+def test_only_the_engines_of_the_wanted_tasks_are_imported(
+    domains: list[str], tiny_voc: Path
+) -> None:
+    names = {"segmentation": "voc", "detection": "voc_boxes"}
+    folders = {names[one]: tiny_voc for one in domains} | {"imagenet": tiny_voc}
+    tasks = ["voc_linear", "imagenet_linear", "voc_det_linear"]
+    assert _domains(tasks, Roots(Path("data.yaml"), folders, {})) == domains
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
+        (["--render", __file__], "is a file; name a folder"),
+        (["--out", f"{__file__}/runs"], "is a file; name a folder"),
+        (["--out", __file__], "is a file; name a folder"),
+        (["--out", __file__, "--dry-run"], "is a file; name a folder"),
         (["--tasks", "voc_fcn"], "--tasks: no 'voc_fcn' in table 1"),
         (["--zoo", "nowhere.yaml"], "cannot read nowhere.yaml"),
         (["--data", "nowhere.yaml"], "cannot read nowhere.yaml"),

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from tests.records.test_store import make_record
-from vicregl_bench.batch.zoo import Zoo, read_zoo
-from vicregl_bench.checkpoints import file_sha256
+from vicregl_bench.batch.zoo import Zoo, read_zoo, require_architectures
+from vicregl_bench.digest import file_sha256
 from vicregl_bench.errors import BenchError, ConfigError
 from vicregl_bench.records import Record
 from vicregl_bench.tables.named import Named
@@ -92,8 +92,6 @@ def test_weights_are_options_of_run(tmp_path: Path) -> None:
         (["name: a, ckpt: a.pth, alpha: 2"], "checkpoints[0].alpha"),
         (["name: '', ckpt: a.pth"], "checkpoints[0].name"),
         (["name: a, ckpt: a.pth, ckpt: b.pth"], "'ckpt' stands twice, again in line 2"),
-        (["name: a, ckpt: a.pth, arch: resnet51"], "a: unknown architecture 'resnet51'"),
-        (["name: a, ckpt: 'random:resnet51'"], "a: unknown architecture 'resnet51'"),
     ],
 )
 def test_bad_entries_are_named(tmp_path: Path, entries: list[str], words: str) -> None:
@@ -136,3 +134,12 @@ def test_two_copies_of_a_file_are_nobodys_records(tmp_path: Path) -> None:
     found = zoo(tmp_path, "name: a, ckpt: a.pth", "name: b, ckpt: b.pth")
     with pytest.raises(BenchError, match="a and b have the same weights"):
         found.named(record(file_sha256="0" * 64))
+    with pytest.raises(BenchError, match="a and b have the same weights"):
+        found.require_unlike_files()
+
+
+@pytest.mark.parametrize("entry", ["ckpt: a.pth, arch: resnet51", "ckpt: 'random:resnet51'"])
+def test_an_unknown_architecture_is_named_where_it_is_asked_for(tmp_path: Path, entry: str) -> None:
+    found = zoo(tmp_path, f"name: a, {entry}")
+    with pytest.raises(ConfigError, match=r"zoo\.yaml, a: unknown architecture 'resnet51'"):
+        require_architectures(found)

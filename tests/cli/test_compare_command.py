@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -33,7 +34,26 @@ def test_people_read_a_verdict_and_a_table(
     assert ["A", "a.pth", "m", "resnet50", "ci", "1", "25.00"] in cells
     assert ["B", "b.pth", "m", "resnet50", "ci", "1", "100.00"] in cells
     assert ["class1", "0.0", "100.0", "+100.0 **", "100.0 to 100.0", "30"] in cells
-    assert "* 0 is outside: 2 of 2 classes tested, where 0.1 would be by chance" in out
+    assert "at most 5 %: 2 of 2 classes tested, where 0.1 would be by chance" in out
+
+
+def test_names_with_pipes_stay_in_their_cells(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outcomes = {"a": ranks(np.arange(60) % 4 == 0), "b": ranks(np.ones(60))}
+    paths = []
+    for name, one in outcomes.items():
+        path = make_record(tmp_path, name, one)
+        tree = json.loads(path.read_text())
+        tree["checkpoint"]["name"] = f"{name}|y.pth"
+        tree["best"]["by_class"] = {"x|0": 1.0, "x|1": 1.0}
+        path.write_text(json.dumps(tree))
+        paths.append(str(path))
+    assert _guarded(["compare", *paths]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+    assert ["A", r"a\|y.pth", "m", "resnet50", "ci", "1", "25.00"] in cells
+    assert [r"x\|1", "0.0", "100.0", "+100.0 **", "100.0 to 100.0", "30"] in cells
 
 
 def test_json_holds_the_numbers(pair: list[str], capsys: pytest.CaptureFixture[str]) -> None:

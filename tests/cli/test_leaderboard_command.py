@@ -54,6 +54,16 @@ def test_markdown_has_a_row_a_checkpoint_and_says_what_is_left_out(
     assert "1 interrupted run is left out" in captured.err
 
 
+def test_without_folders_it_reads_runs(
+    tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "no folder of records at runs" in failure(capsys, ["leaderboard"])
+    write_record(tmp_path / "runs", make_record())
+    assert _guarded(["leaderboard"]) == 0
+    assert "voc_linear v1 (ci)" in capsys.readouterr().out
+
+
 def test_csv_and_json_are_plain_numbers_a_record(folders: list[str], capsys: Captured) -> None:
     assert _guarded([*folders, "--format", "csv"]) == 0
     frame = pd.read_csv(io.StringIO(capsys.readouterr().out))
@@ -113,3 +123,5 @@ def test_bad_input_is_one_clear_line(folders: list[str], tmp_path: Path, capsys:
     (tmp_path / "empty").mkdir()
     empty = ["leaderboard", "--records", str(tmp_path / "empty")]
     assert "`vicregl-bench run" in failure(capsys, empty)
+    error = failure(capsys, [*folders, "--json", "--format", "latex"])
+    assert "--json and --format latex" in error

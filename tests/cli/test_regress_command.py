@@ -16,12 +16,13 @@ from junitparser.xunit2 import TestSuite as Suite
 from PIL import Image
 
 from tests.batch.test_baseline import record_of
+from tests.running import run_here
 from vicregl_bench.backbones.source import read_backbone
 from vicregl_bench.batch import guard
 from vicregl_bench.batch.job import Job, JobOutcome
 from vicregl_bench.cli.main import _guarded, app
 from vicregl_bench.errors import RunInterruptedError
-from vicregl_bench.records import Record, read_record
+from vicregl_bench.records import Record
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "regression.md"
@@ -75,10 +76,9 @@ def test_a_sound_checkpoint_passes_and_a_damaged_one_fails(
     accepted = Path("baseline.json").read_bytes()
     assert json.loads(accepted)["tasks"]["colours"]["score"] == 100.0
 
-    (path,) = Path("runs").glob("*.json")
-    with monkeypatch.context() as patch:  # `run` would find its record there: spare the process
-        patch.setattr(guard, "run_job", lambda job: JobOutcome(0, read_record(path), path, ""))
-        assert _guarded([*words, "--json"]) == 0
+    # the first run was a process of its own, as all are; that is seen, and takes long
+    monkeypatch.setattr(guard, "run_job", run_here)
+    assert _guarded([*words, "--json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)["rows"]
     assert (row["status"], row["difference"]) == ("ok", 0.0)
 
@@ -195,6 +195,31 @@ def test_markdown_is_one_table_whatever_the_names(
     assert lines[4] == "" and all(line.startswith("- ") for line in lines[5:])
 
 
+def test_what_is_there_is_run_again_where_that_is_asked_for(
+    suite: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran = []
+
+    def run(job: Job) -> JobOutcome:
+        ran.append(job.force)
+        return JobOutcome(0, scored(50), Path("r.json"), "")
+
+    monkeypatch.setattr(guard, "run_job", run)
+    assert _guarded([*suite, "--update", "--force"]) == 0
+    assert _guarded(suite) == 0
+    assert ran == [True, True, False, False]
+
+
+def test_pictures_that_do_not_fit_stop_before_they_are_made(
+    suite: list[str], capsys: Captured
+) -> None:
+    text = Path("suite.yaml").read_text()
+    Path("suite.yaml").write_text(text.replace("root: pictures", "generate: {kind: folder}"))
+    assert _guarded([*suite, "--update"]) == 2
+    assert "voc_linear reads voc, and data.pictures is made as folder" in capsys.readouterr().err
+    assert not Path("runs").exists()
+
+
 def test_an_interruption_ends_with_130(
     suite: list[str], capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -207,10 +232,15 @@ def test_an_interruption_ends_with_130(
     ("change", "text"),
     [
         ([], "no baseline at ci/baseline.json: --update writes the first one"),
-        (["--update", "--suite", "none.yaml"], "cannot read suite none.yaml"),
+        (["--update", "--suite", "none.yaml"], "cannot read none.yaml: No such file"),
         (["--update", "--ckpt", "none.pth"], "no checkpoint file none.pth"),
         (["--update", "--junit", "pictures"], "--junit pictures is a folder"),
+        (["--update", "--junit", "suite.yaml/j.xml"], "suite.yaml is a file; name a folder"),
+        (["--update", "--baseline", "pictures"], "--baseline pictures is a folder"),
+        (["--update", "--out", "suite.yaml"], "--out suite.yaml: suite.yaml is a file"),
         (["--baseline", "suite.yaml"], "baseline suite.yaml is damaged or half-written"),
+        (["--update", "--ckpt", "suite.yaml"], "suite.yaml"),
+        (["--format", "pdf"], "'--format': 'pdf' is not one of text, markdown (--help"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(

@@ -70,6 +70,8 @@ def test_formats(folder: Path, capsys: Captured) -> None:
     words = ["table", "1", "--records", str(folder)]
     rows = json.loads(done(capsys, *words, "--json")[0])
     assert len(rows) == 13 * 4
+    error = failure(capsys, *words, "--json", "--format", "csv")
+    assert "--json and --format csv are two forms" in error
     (mine,) = (row for row in rows if row["measured"])
     assert (mine["measured"], mine["seeds"], mine["marks"]) == (52.0, 3, [])
     assert Path(mine["record"]).is_file()
@@ -81,8 +83,38 @@ def test_formats(folder: Path, capsys: Captured) -> None:
     published = json.loads(done(capsys, *words, "--published", "--json")[0])
     assert len(published) == 48 and all(row["measured"] is None for row in published)
     measured = json.loads(done(capsys, *words, "--measured", "--json")[0])
-    assert sum(row["measured"] is not None for row in measured) == 1
+    assert [row["measured"] for row in measured if row["column"] == "voc_linear"] == [52.0]
+    assert len(measured) == 4
     assert all(row["published"] is None for row in measured)
+
+
+def test_a_zoo_without_records_is_warned_of(folder: Path, tmp_path: Path, capsys: Captured) -> None:
+    zoo = tmp_path / "zoo.yaml"
+    (tmp_path / "there.pth").write_bytes(b"x")
+    zoo.write_text(
+        "checkpoints: [{name: Mine, ckpt: 'random:resnet50'}, {name: Gone, ckpt: gone.pth},"
+        " {name: There, ckpt: there.pth}]"
+    )
+    said = [
+        f"warning: {zoo}, Gone: no record is of its weights (no file {tmp_path / 'gone.pth'})",
+        f"warning: {zoo}, There: no record is of its weights",
+    ]
+    more = ["--records", str(folder), "--zoo", str(zoo)]
+    assert done(capsys, "table", "1", *more)[1].splitlines() == said
+    assert done(capsys, "leaderboard", *more)[1].splitlines() == said
+    _, err = done(capsys, "page", "--out", str(tmp_path / "site"), *more)
+    assert [line for line in err.splitlines() if "Gone" in line or "There" in line] == said
+    _, err = done(capsys, "figure", "2", "--out", str(tmp_path / "f.svg"), *more)
+    assert set(said) <= set(err.splitlines())
+    assert done(capsys, "table", "1", "--published", "--zoo", str(zoo))[1] == ""
+
+
+def test_a_table_that_no_task_measures_reads_no_records(folder: Path, capsys: Captured) -> None:
+    (folder / "copy.json").write_bytes(next(folder.glob("*.json")).read_bytes())
+    out, err = done(capsys, "table", "11", "--both", "--records", str(folder))
+    assert err == "" and "Cells:" not in out and " / –" not in out
+    assert "Table 11 is published only" in out
+    assert "no folder nowhere" in failure(capsys, "table", "11", "--both", "--records", "nowhere")
 
 
 def test_several_folders(folder: Path, tmp_path: Path, capsys: Captured) -> None:

@@ -10,6 +10,10 @@ NOT_RUN = {
     "export *": "is of the reader's own shell",
     "python train.py *": "needs detectron2, which has no wheel",
     "vicregl-bench run * --engine detectron2 *": "needs detectron2, which has no wheel",
+    "vicregl-bench run * --task voc_fcn_ft *": "fine-tuning is run by voc_linear_ft: same path",
+    "vicregl-bench run * --task voc_det_frcnn_c4 --data-root VOCdevkit": (
+        "fine-tuning is run by voc_linear_ft, detection by voc_det_linear; tests/tasks has both"
+    ),
     "for *": "is a study of hours; tests/pretrain runs its script",
     "done": "ends a loop",
     "examples/low_data.sh *": "is two commands, each of which is run",

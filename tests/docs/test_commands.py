@@ -2,7 +2,6 @@
 
 import re
 import shlex
-import shutil
 from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
@@ -13,7 +12,8 @@ from tests.docs.not_run import NOT_RUN
 from tests.docs.options import parse
 from tests.docs.pages import ROOT, Command, all_commands, commands_of
 from tests.docs.shortened import shorten
-from tests.docs.workplace import clear, furnish, run_here
+from tests.docs.workplace import borrow, clear, furnish
+from tests.running import run_here
 from vicregl_bench.cli.main import _guarded
 
 COMMANDS = all_commands()
@@ -48,7 +48,7 @@ def test_a_command_does_what_it_says(
     words: tuple[str, ...], furnished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "reader"
-    shutil.copytree(furnished, folder)
+    borrow(furnished, folder)
     monkeypatch.chdir(folder)
     monkeypatch.setattr("vicregl_bench.batch.guard.run_job", run_here)
     short = shorten(words[1:])

@@ -1,7 +1,5 @@
 """A folder in which documented commands find what their placeholders name, all of it tiny."""
 
-import contextlib
-import io
 import shutil
 from pathlib import Path
 
@@ -11,13 +9,14 @@ import yaml
 from tests.docs.pages import ROOT
 from tests.docs.shortened import CLASSIFICATION, SEGMENTATION, TINY, shorten
 from vicregl_bench.backbones.source import read_backbone
-from vicregl_bench.batch.job import Job, JobOutcome
 from vicregl_bench.cli.main import _guarded
 from vicregl_bench.data import make_image_folder, make_voc, make_voc_boxes
-from vicregl_bench.records import read_record, read_records
+from vicregl_bench.records import read_records
 
 # commands that want to make what --out names, and might go on with what is there
 _MAKES = ("data", "convert", "pretrain")
+# what commands read and none writes below; `clear` takes the links away
+_READ_ONLY = ("DATA", "LABELLED", "VOCdevkit", "DIR", "FOLDER", "made", "demo/data")
 
 
 def furnish(folder: Path) -> None:
@@ -106,18 +105,22 @@ def _dump(path: Path, content: object) -> None:
     path.write_text(yaml.safe_dump(content, allow_unicode=True))
 
 
-def run_here(job: Job) -> JobOutcome:
-    """Stands in for `run_job`: the job in this process, which has torch loaded already."""
-    with contextlib.redirect_stdout(io.StringIO()) as printed:
-        code = _guarded(job.arguments())
-    path = Path(printed.getvalue().rpartition("record: ")[2].strip())
-    return JobOutcome(code, read_record(path), path, "")
+def borrow(furnished: Path, folder: Path) -> None:
+    """A copy of a furnished folder: pictures are links, records and files a command's own."""
+    left_out = {furnished / name for name in (*_READ_ONLY, "parts")}
+
+    def ignore(place: str, names: list[str]) -> list[str]:
+        return [name for name in names if Path(place) / name in left_out]
+
+    shutil.copytree(furnished, folder, ignore=ignore)
+    for name in _READ_ONLY:
+        (folder / name).symlink_to(furnished / name, target_is_directory=True)
 
 
 def clear(words: list[str], folder: Path) -> None:
     """Take away what a command is to make."""
     if words[0] in _MAKES and "--out" in words:
         out = folder / words[words.index("--out") + 1]
-        if out.is_dir():
+        if out.is_dir() and not out.is_symlink():
             shutil.rmtree(out)
         out.unlink(missing_ok=True)

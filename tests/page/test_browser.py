@@ -4,6 +4,7 @@ import json
 import random
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium in the pat
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    expect.set_options(timeout=20_000)  # a slow machine reads plotly for seconds
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         yield chromium
@@ -138,6 +140,7 @@ def test_a_thousand_records_are_shown_and_sorted_as_pandas_does(
             )
         checkpoint = heading(page, "records-table", "Checkpoint")
         checkpoint.locator(".dt-column-order").click()
+        expect(checkpoint).to_have_attribute("aria-sort", "ascending")
         names = [runs[index]["checkpoint"] for index in order_of(page)]
         assert names == sorted(names, key=lambda name: int(name[10:-4]))  # 2 before 10
 
@@ -158,6 +161,8 @@ def test_the_leaderboard_sorts_scores_with_missing_ones_last(
         column = heading(page, "leaderboard-table", "voc_linear v1 (ci)")
         for ascending in (False, True):
             column.locator(".dt-column-order").click()
+            direction = "ascending" if ascending else "descending"
+            expect(column).to_have_attribute("aria-sort", direction)
             names = page.locator("#leaderboard-table tbody td.first").all_inner_texts()
             wanted = series.astype(float).sort_values(ascending=ascending, na_position="last")
             assert len(names) == len(wanted) == len(many.rows)
@@ -256,8 +261,8 @@ def test_two_chosen_records_are_compared_by_class(browser: Browser, small: Path)
         page.locator("[data-choose='1']").check()
         page.wait_for_selector("#classes-plot .main-svg")
         expect(page.locator("#classes-plot .bars .point")).to_have_count(3)
-        names = page.locator("#classes-plot .yaxislayer-above text").all_text_contents()
-        assert names == ["b", "<i>d</i>", "a"]  # from the bottom
+        names = page.locator("#classes-plot .yaxislayer-above text")
+        expect(names).to_have_text(["b", "<i>d</i>", "a"])  # from the bottom
         cells = page.locator("#classes-numbers tbody td, #classes-numbers tbody th")
         rows = cells.all_text_contents()
         assert rows == [
@@ -285,10 +290,44 @@ def test_the_trade_off_has_measured_and_printed_points(browser: Browser, small: 
         # two checkpoints; folder_linear is printed nowhere
         expect(page.locator("#alpha-scatter .scatterlayer .point")).to_have_count(2)
         page.select_option("#alpha-x", label="imagenet_linear (printed)")
-        # VICRegL, tables 1 and 2: 0.75, 0.9 and VICReg of three backbones, 0.75 of ConvNeXt-XL
-        expect(page.locator("#alpha-scatter .scatterlayer .point")).to_have_count(10)
+        # VICRegL, tables 1 and 2: 0.75, 0.9 and VICReg of three backbones
+        expect(page.locator("#alpha-scatter .scatterlayer .point")).to_have_count(9)
         numbers = page.locator("#alpha-numbers tbody tr").all_text_contents()
         assert any("ResNet-50, printed" in row and "70.455.9" in row for row in numbers)
+
+
+def test_the_trade_off_marks_what_is_not_comparable(browser: Browser, tmp_path: Path) -> None:
+    entries = [
+        made_entry(1, weights="a" * 64, alpha=0.75, deviations=("x: 1 instead of 2", "y: <i>")),
+        made_entry(3, weights="a" * 64, alpha=0.75, task="folder_linear"),
+        made_entry(2, weights="b" * 64, alpha=1.0),
+        made_entry(4, weights="b" * 64, alpha=1.0, task="folder_linear"),
+    ]
+    for at, entry in enumerate(entries):
+        task = entry.record.task.model_copy(update={"profile": "paper"})
+        entries[at] = replace(entry, record=entry.record.model_copy(update={"task": task}))
+    marked = build_page(page_contents(entries), tmp_path / "marked")
+    plain = build_page(page_contents(entries[2:]), tmp_path / "plain")
+    with Opened(browser, marked) as page:
+        page.locator("#alpha").scroll_into_view_if_needed()
+        labels = page.locator("#alpha-scatter .scatterlayer .textpoint")
+        expect(labels).to_have_text(["α 0.75*", "α 1"])
+        starred = page.locator("#alpha-lines .scatterlayer .textpoint", has_text="*")
+        expect(starred).to_have_count(1)  # of two scores, the one that deviates
+        expect(page.locator("#alpha-note")).to_be_visible()
+        hover = page.evaluate("document.getElementById('alpha-scatter').data[0].hovertext")
+        assert hover[0].split("<br>")[1:] == [
+            "* deviates from voc_linear: x: 1 instead of 2",
+            "y: &lt;i&gt;",
+        ]
+        assert "*" not in hover[1]
+        rows = page.locator("#alpha-numbers tbody tr").all_text_contents()
+        assert [row.count("*") for row in rows if "measured" in row] == [1, 0]
+    with Opened(browser, plain) as page:
+        page.locator("#alpha").scroll_into_view_if_needed()
+        labels = page.locator("#alpha-scatter .scatterlayer .textpoint")
+        expect(labels).to_have_text(["α 1"])
+        expect(page.locator("#alpha-note")).to_be_hidden()
 
 
 @pytest.mark.parametrize("width", [390, 320])
@@ -308,7 +347,9 @@ def test_a_phone_scrolls_tables_and_not_the_page(browser: Browser, site: Path, w
         assert head.evaluate(place) == pytest.approx(edge, abs=2)
         page.locator("#records-table [data-choose]").nth(0).check()
         page.locator("#records-table [data-choose]").nth(3).check()
-        page.wait_for_selector("#curves-plot .main-svg, #curves-note:not([hidden])")
+        expect(page.locator("#curves-plot .legendtext")).to_have_count(2)  # of the last drawing
+        waiting = "Choose two records in the table of records."
+        expect(page.locator("#classes-note")).not_to_have_text(waiting)
         assert page.evaluate(fits)
         page.locator("#leaderboard-table td.first button").first.tap()
         expect(page.locator("#record")).to_be_visible()

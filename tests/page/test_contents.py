@@ -2,14 +2,13 @@ import json
 import math
 from dataclasses import replace
 
-import pandas as pd
 import pytest
 
 from tests.page.made import RATES, made_entry
 from vicregl_bench.errors import ConfigError
 from vicregl_bench.page import page_contents
-from vicregl_bench.tables.frames import learning_rate_curve
 from vicregl_bench.tables.named import Named
+from vicregl_bench.tables.tradeoff import tradeoff
 
 
 def test_a_row_a_checkpoint_a_column_a_protocol_and_the_run_behind_each_cell() -> None:
@@ -82,6 +81,39 @@ def test_alpha_is_the_cards_unless_it_is_named_and_no_truth_value() -> None:
     assert page_contents([replace(entries[0], record=record)]).runs[0]["alpha"] is None
 
 
+def test_vicreg_is_alpha_1_as_in_figure_2() -> None:
+    entry = made_entry(1)
+    card = {"title": "VICReg"}
+    checkpoint = entry.record.checkpoint.model_copy(update={"card": card})
+    entry = replace(entry, record=entry.record.model_copy(update={"checkpoint": checkpoint}))
+    contents = page_contents([entry])
+    assert contents.runs[0]["alpha"] == contents.rows[0]["alpha"] == 1.0
+
+
+def test_one_file_read_by_two_methods_is_two_rows_of_their_own_alpha() -> None:
+    entries = [
+        made_entry(1, weights="a" * 64, method="vicregl", alpha=0.75),
+        made_entry(2, weights="a" * 64, method="vicreg", alpha=1.0, task="folder_linear"),
+    ]
+    rows = {row["method"]: row for row in page_contents(entries).rows}
+    assert {method: row["alpha"] for method, row in rows.items()} == {"vicregl": 0.75, "vicreg": 1}
+    assert {method: len(row["cells"]) for method, row in rows.items()} == {
+        "vicregl": 1,
+        "vicreg": 1,
+    }
+
+
+def test_interrupted_runs_have_their_name_and_why_no_run_is_like_the_papers_is_said() -> None:
+    entry = made_entry(1, deviations=("x: 1 instead of 2",))
+    half = made_entry(2, status="interrupted")
+    runs = page_contents([entry, half], lambda record: Named(f"ours {record.status}")).runs
+    assert [run["checkpoint"] for run in runs] == ["ours complete", "ours interrupted"]
+    assert runs[0]["unlike"] == [
+        "profile ci, which is no protocol of the paper",
+        "deviates from voc_linear: x: 1 instead of 2",
+    ]
+
+
 def test_the_marks_of_an_entry_and_of_the_leaderboard_are_the_runs() -> None:
     newest, further = made_entry(5, weights="a"), made_entry(1, weights="a")
     other = replace(made_entry(2), marks=("contradicted",))
@@ -94,15 +126,13 @@ def test_details_are_the_whole_record_and_its_curve() -> None:
     entry = made_entry(1, score=50.0)
     details = json.loads(page_contents([entry]).details[0])
     assert details["record"] == entry.record.model_dump(mode="json")
-    frame = learning_rate_curve(entry.record)
     assert [point["lr"] for point in details["curve"]] == [*RATES]
     assert [point["score"] for point in details["curve"]] == [50.0, 49.0, 48.0]
     assert [point["std"] for point in details["curve"]] == [0.5] * 3
-    assert [point["score"] for point in details["curve"]] == frame["score"].tolist()
     assert [point["best"] for point in details["curve"]] == [True, False, False]
 
 
-def test_curves_are_those_of_the_other_tables() -> None:
+def test_a_curve_has_a_point_for_each_option_and_counts_what_diverged() -> None:
     record = made_entry(1).record
     results = [
         one.model_copy(update={"options": {"warmup": warmup}, "score": score})
@@ -111,12 +141,19 @@ def test_curves_are_those_of_the_other_tables() -> None:
     ]
     lost = [results[-1].model_copy(update={"lr": None, "score": None, "options": {}})]
     record = record.model_copy(update={"results": tuple(results[::-1] + lost)})
-    frame = learning_rate_curve(record)
     entry = replace(made_entry(1), record=record)
-    curve = pd.DataFrame(json.loads(page_contents([entry]).details[0])["curve"])
-    names = ["point", "lr", "options", "score", "std", "diverged"]
-    pd.testing.assert_frame_equal(curve[names], frame[names], check_dtype=False)
-    assert len(curve) == 7 and curve["diverged"].sum() == 4
+    curve = json.loads(page_contents([entry]).details[0])["curve"]
+    names = ("lr", "options", "score", "std", "diverged")
+    assert [tuple(point[name] for name in names) for point in curve] == [
+        (0.1, "warmup 2", 50.0, 0.5, 0),
+        (0.1, "warmup 1", 50.5, 0.0, 1),
+        (0.05, "warmup 2", 49.0, 0.5, 0),
+        (0.05, "warmup 1", 49.5, 0.0, 1),
+        (0.01, "warmup 2", 48.0, 0.5, 0),
+        (0.01, "warmup 1", 48.5, 0.0, 1),
+        (None, "", None, None, 1),
+    ]
+    assert curve[0]["point"] == "lr 0.1, warmup 2"
 
 
 def test_published_points_are_those_of_the_paper() -> None:
@@ -127,3 +164,11 @@ def test_published_points_are_those_of_the_paper() -> None:
     assert scores["ResNet-50", 0.9]["imagenet_linear"] == 71.2
     assert scores["ResNet-50", 1.0]["voc_linear"] == 47.8  # VICReg
     assert {alpha for _, alpha in scores} == {0.75, 0.9, 1.0}
+    assert {backbone for backbone, _ in scores} == {"ResNet-50", "ConvNeXt-S", "ConvNeXt-B"}
+    drawn = {
+        (line.title.split(",")[0], point.alpha): (point.x, point.y)
+        for line in tradeoff().lines
+        for point in line.points
+    }
+    pairs = {key: (of["imagenet_linear"], of["voc_linear"]) for key, of in scores.items()}
+    assert pairs == drawn

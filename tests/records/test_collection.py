@@ -93,8 +93,29 @@ def test_contradicting_records_are_all_kept_and_name_each_other(tmp_path: Path) 
     assert by_path[mine] == by_path[theirs] and by_path[tmp_path / "mine" / "other.json"] == ()
     (mark,) = by_path[mine]
     assert mark in warnings
+    assert "they cannot both be right" in mark and "round otherwise" not in mark
     for words in (mine, theirs, "miou 50.0000", "miou 50.2000", "torch 2.9.1", "H200-linux"):
         assert str(words) in mark
+
+
+@pytest.mark.parametrize(
+    ("scores", "words"),
+    [
+        ([50.0, 50.19], "another machine or version may round otherwise"),
+        ([50.0, 50.3], "they cannot both be right"),
+        ([50.0, 50.1, 50.3], "at most one can be right"),
+        ([50.0, float("nan")], "they cannot both be right"),
+        ([50.0, None], "they cannot both be right"),
+    ],
+)
+def test_how_far_records_contradict_each_other(
+    scores: list[float | None], words: str, tmp_path: Path
+) -> None:
+    for k, score in enumerate(scores):
+        record = make_record(status="diverged", best=None) if score is None else scored(score)
+        (tmp_path / f"{k}.json").write_text(json.dumps(record.model_dump(mode="json")))
+    (mark,) = {mark for one in collect([tmp_path], lambda text: None).entries for mark in one.marks}
+    assert f"contradict each other; {words}: " in mark
 
 
 @pytest.mark.parametrize(

@@ -99,6 +99,8 @@ def test_round_trip_and_finding_by_key(tmp_path: Path) -> None:
     assert path.name == "voc_linear-v1-ci-a-kkkkkkkkkkkk.json"
     assert read_record(path) == record
     assert read_records(tmp_path) == [record]
+    with pytest.raises(RecordError, match="it is a file"):
+        read_records(next(tmp_path.glob("*.json")))
     assert find_record(tmp_path, record.key) == (path, record)
     assert find_record(tmp_path, "j" * 64) is None
 

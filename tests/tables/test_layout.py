@@ -6,7 +6,8 @@ import pytest
 from tests.tables.test_published import CITATION, FILES, PRINTED_BACKBONES, SPELLED, text_rows
 from vicregl_bench.errors import ConfigError
 from vicregl_bench.tables.layout import CAPTIONS, find_row, layout
-from vicregl_bench.tables.paper_table import paper_grid, paper_table
+from vicregl_bench.tables.paper_output import paper_grid
+from vicregl_bench.tables.paper_table import paper_table
 from vicregl_bench.tables.rendering import render
 
 
@@ -67,7 +68,7 @@ def test_names_find_rows(number: str, name: str, found: str | None) -> None:
 
 
 def test_a_row_that_no_table_has_names_near_ones() -> None:
-    with pytest.raises(ConfigError, match=r"no printed row 'VICRegL α=0\.8'.*'VICRegL α=0\.9'"):
+    with pytest.raises(ConfigError, match=r"no printed row 'VICRegL α=0\.8'.*near it: .*α=0\.9"):
         find_row(layout("1"), "VICRegL α=0.8")
     with pytest.raises(ConfigError, match="no table '12'"):
         layout("12")

@@ -40,7 +40,7 @@ def placed(*records: Record) -> list[Entry]:
     return [Entry(record, Path(f"{place}.json")) for place, record in enumerate(records)]
 
 
-def cells(board: Leaderboard, title: str) -> list[tuple[str, int] | None]:
+def cells(board: Leaderboard, title: str) -> list[tuple[str, int | None] | None]:
     """Rows' file and rank in a column, in their order."""
     (of,) = [one for one, name in board.titles.items() if name == title]
     found = [row.cells.get(of) for row in board.rows]
@@ -216,7 +216,44 @@ def test_the_run_with_fewest_deviations_has_the_first_row_whatever_its_score() -
     assert [cell.entry.path.stem for cell in turns[0].cells.values()] == ["2", "3"]
     assert [cell.entry.path.stem for cell in turns[1].cells.values()] == ["1"]
     assert [cell.entry.path.stem for cell in turns[2].cells.values()] == ["0"]
-    assert [row.turn for row in board.rows] == [2, 0, 1]  # mean ranks 1, (3 + 1) / 2, 2
+    assert [row.turn for row in board.rows] == [0, 1, 2]
+    assert [row.mean_rank for row in board.rows] == [1.0, None, None]
+    assert [row.checkpoint for row in board.rows] == ["w.pth", "w.pth, run 2", "w.pth, run 3"]
+
+
+def test_a_further_run_competes_with_nobody() -> None:
+    entries = placed(
+        scored(97.0, "v"),
+        scored(97.25, "v", deviations=("data.views: five_crops instead of one",)),
+        scored(96.0, "w"),
+        scored(97.1, "w", deviations=("x: 1 instead of 2",)),
+        scored(96.5, "u"),
+    )
+    board = leaderboard(entries)
+    assert cells(board, "a v1 (ci)") == [("0", 1), ("1", None), ("4", 2), ("2", 3), ("3", None)]
+    names = [row.checkpoint for row in board.rows]
+    assert names == ["v.pth", "v.pth, run 2", "u.pth", "w.pth", "w.pth, run 2"]
+    text = render(leaderboard_grid(board), "markdown")
+    assert "**97.0 ± 1.0 (1)** " in text and "| 97.2 ± 1.0 (–) [1]" in text
+    assert text.count("**") == 4  # caption and one cell
+    assert "(–) is not ranked" in text
+    assert "(–)" not in render(leaderboard_grid(leaderboard(entries[:1])), "markdown")
+    by_column = leaderboard(entries, sort="a")
+    assert [row.turn for row in by_column.rows] == [0, 0, 0, 1, 1]
+    rows = measurements(board)
+    assert rows["rank"].fillna(0).tolist() == [1, 0, 2, 3, 0]
+    assert '"rank":null' in rows.to_json(orient="records")
+    assert rows.to_csv().count(",1,1.0,") == 1
+
+
+def test_what_is_alone_in_its_column_is_not_bold() -> None:
+    alone = leaderboard(placed(scored(50.0, "v"), scored(60.0, "v", deviations=("x",))))
+    assert "**50.0" not in render(leaderboard_grid(alone), "markdown")
+    two = leaderboard(placed(scored(50.0, "v"), scored(None, "w")))
+    text = render(leaderboard_grid(two), "markdown")
+    assert "**50.0 ± 1.0 (1)**" in text and "**diverged" not in text
+    both = render(leaderboard_grid(leaderboard(placed(scored(None), scored(None, "v")))), "markdown")
+    assert "diverged (1)" in both and "**diverged" not in both
 
 
 def test_equal_explanations_share_a_number() -> None:
@@ -238,7 +275,10 @@ def test_contradictions_are_both_shown_and_marked() -> None:
     entries = placed(scored(50.0), scored(51.0, deviations=()))
     marked = [Entry(entry.record, entry.path, ("they contradict",)) for entry in entries]
     board = leaderboard(marked)
-    assert cells(board, "a v1 (ci)") == [("1", 1), ("0", 2)]
+    assert {cell for cell in cells(board, "a v1 (ci)") if cell} == {("0", None), ("1", None)}
+    third = leaderboard([*marked, Entry(scored(1.0, "v"), Path("2.json"))])
+    assert cells(third, "a v1 (ci)")[0] == ("2", 1)
+    assert "**1.0" not in render(leaderboard_grid(third), "markdown")
     assert board.notes == ("they contradict",)
     assert all(cell.notes == (1,) for row in board.rows for cell in row.cells.values())
 
@@ -283,6 +323,16 @@ def test_the_same_weights_in_another_architecture_are_another_row() -> None:
         ("w.pth", "resnet18"),
         ("w.pth", "resnet50"),
     ]
+
+
+def test_the_same_weights_by_another_method_are_another_row() -> None:
+    one = scored(50.0)
+    other = one.checkpoint.model_copy(update={"method": "n"})
+    elsewhere = scored(40.0, task="b")
+    board = leaderboard(placed(one, one.model_copy(update={"checkpoint": other}), elsewhere))
+    rows = {row.method: {of.task for of in row.cells} for row in board.rows}
+    assert rows == {"m": {"a", "b"}, "n": {"a"}}
+    assert {row.turn for row in board.rows} == {0} and board.notes == ()
 
 
 def sorted_by(board: list[Entry], sort: str) -> list[str]:
@@ -346,14 +396,14 @@ def test_rendered_tables_hold_score_spread_rank_and_marks() -> None:
     )
     grid = leaderboard_grid(board)
     markdown = render(grid, "markdown")
-    assert r"| a_b\|c.pth" in markdown and "**50.0 ± 1.0 (1)** [1]" in markdown
+    assert r"| a_b\|c.pth" in markdown and "| 50.0 ± 1.0 (1) [1]" in markdown
     assert "[1] x_y: 1" in markdown
     line = next(line for line in markdown.splitlines() if "<b>" in line)
     assert [word.strip() for word in line.split("|")[4:8]] == [
         "1.00",
         "1 of 2",
         "–",
-        "**40.0 ± 1.0 (1)**",
+        "40.0 ± 1.0 (1)",
     ]
     latex = render(grid, "latex")
     assert r"a\_b" in latex and r"\toprule" in latex and r"$\pm$" in latex

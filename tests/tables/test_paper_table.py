@@ -7,14 +7,13 @@ from tests.records.test_store import make_record
 from vicregl_bench.errors import ConfigError
 from vicregl_bench.records.collection import Entry
 from vicregl_bench.tables.named import Named
+from vicregl_bench.tables.paper_output import paper_grid, paper_rows
 from vicregl_bench.tables.paper_table import (
     MEASURED_HERE,
     PaperCell,
     PaperRow,
     PaperTable,
     belonging,
-    paper_grid,
-    paper_rows,
     paper_table,
 )
 from vicregl_bench.tables.rendering import render
@@ -110,13 +109,16 @@ def test_what_is_not_comparable_is_marked_and_says_why() -> None:
         "1", runs, naming=lambda r: Named("A", "BYOL") if r.checkpoint.name == "a.pth" else None
     )
     grid = paper_grid(table)
-    # [1] is of the printed number of VICReg, below BYOL but right of it
-    assert cell_text(table, "BYOL") == "47.1 / 50.0 ± 1.0[1, 2] / (+2.9)"
-    assert cell_text(table, "b.pth") == "– / 40.0 ± 1.0[1]"
-    assert cell_text(table, "c.pth") == "– / 50.0 ± 1.0[2, 4]"
-    assert grid.footnotes[0] == "profile ci, which is no protocol of the paper"
-    assert grid.footnotes[1] == "deviates from voc_linear: x: 1 instead of 2"
-    assert grid.footnotes[3] == "contradicts d"
+    # [4] is of the printed number of VICReg, below BYOL but right of it
+    assert cell_text(table, "BYOL") == "47.1 / 50.0 ± 1.0[2, 3] / (+2.9)"
+    assert cell_text(table, "b.pth") == "– / 40.0 ± 1.0[2]"
+    assert cell_text(table, "c.pth") == "– / 50.0 ± 1.0[3, 5]"
+    assert grid.footnotes[:3] == (
+        "measured: A (m, ResNet-50)",
+        "profile ci, which is no protocol of the paper",
+        "deviates from voc_linear: x: 1 instead of 2",
+    )
+    assert grid.footnotes[4] == "contradicts d"
     assert any("parentheses" in remark for remark in grid.remarks)
     (cell,) = [r for r in paper_rows(table) if r["row"] == "BYOL" and r["column"] == VOC]
     assert cell["comparable"] is False and cell["difference"] == 2.9
@@ -139,6 +141,27 @@ def test_another_backbone_in_a_named_row_is_marked() -> None:
         "pretrained for 4 epochs, the printed row 300",
     ]
     assert cell["comparable"] is False
+
+
+@pytest.mark.parametrize(
+    ("row", "card", "other"),
+    [
+        ("BYOL", {"title": "Supervised"}, "Supervised"),
+        ("BYOL", {"title": "Supervised (torchvision names)"}, "Supervised (torchvision names)"),
+        ("VICReg", {"title": "VICRegL", "alpha": 0.9}, "VICRegL"),
+        ("VICReg", {"title": "VICRegL", "alpha": 1}, None),
+        ("BYOL", {"title": "byol"}, None),
+        ("BYOL", {"title": "timm"}, None),  # a format, which any method may have
+        ("BYOL", {}, None),
+    ],
+)
+def test_another_method_in_a_named_row_is_marked(
+    row: str, card: dict[str, Any], other: str | None
+) -> None:
+    table = paper_table("1", [entry(card=card)], naming=named(row))
+    (cell,) = [r for r in paper_rows(table) if r["measured"] is not None]
+    marks = [f"the method is {other}, the printed row's {row}"] if other else []
+    assert cell["marks"] == marks and cell["comparable"] is not bool(marks)
 
 
 def test_diverged_and_interrupted_are_shown_as_such() -> None:
@@ -299,7 +322,78 @@ def test_nothing_measured() -> None:
         paper_table("11", [entry()], show="measured")
     table = paper_table("11", [entry()])
     assert table.remarks == ("Table 11 is published only: no task measures its numbers.",)
-    assert cell_text(table, "VICReg", "peak_memory") == "11.3G / –"
+    assert cell_text(table, "VICReg", "peak_memory") == "11.3G"
+    assert table.show == "published" and not any("Cells:" in r for r in paper_grid(table).remarks)
+    empty = paper_table("8", [])
+    assert not any("Cells:" in remark for remark in paper_grid(empty).remarks)
+
+
+def test_measured_alone_leaves_out_empty_rows() -> None:
+    runs = [entry(), entry(name="b.pth"), entry(name="c.pth", status="diverged", **NO_SCORE)]
+    naming = {"a.pth": Named("Mine", "BYOL")}
+    table = paper_table(
+        "1", runs, naming=lambda r: naming.get(r.checkpoint.name), show="measured"
+    )
+    assert [row.name for row in table.rows] == ["BYOL", "b.pth", "c.pth"]
+    assert {row["row"] for row in paper_rows(table)} == {"BYOL", "b.pth", "c.pth"}
+    assert {g.title for g in paper_grid(table).groups} == {"Global features", MEASURED_HERE}
+    assert len(paper_table("1", runs).rows) == 12 + 3
+
+
+def test_a_printed_row_says_whose_numbers_are_measured() -> None:
+    run = entry(score=47.1, card={"title": "BYOL"})
+    table = paper_table("1", [run], naming=lambda r: Named("Mine", "BYOL"))
+    text = render(paper_grid(table), "markdown")
+    assert "| BYOL [1] " in text and "[1] measured: Mine (BYOL, ResNet-50)" in text
+    found = {row["column"]: row["measured_of"] for row in paper_rows(table) if row["row"] == "BYOL"}
+    assert found[VOC] == "Mine (BYOL, ResNet-50)" and found["imagenet_linear"] == ""
+    assert "measured: Mine" in render(
+        paper_grid(
+            paper_table("1", [run], naming=lambda r: Named("Mine", "BYOL"), show="measured")
+        ),
+        "markdown",
+    )
+
+
+def test_random_weights_in_a_printed_row_are_said_to_be() -> None:
+    one = entry(name="random:resnet50", score=47.1)
+    checkpoint = one.record.checkpoint.model_copy(
+        update={"method": "random", "card": {"title": "Random weights"}}
+    )
+    record = one.record.model_copy(update={"checkpoint": checkpoint})
+    table = paper_table(
+        "1", [Entry(record, one.path)], naming=lambda r: Named("Chance", "VICRegL α=0.75")
+    )
+    (cell,) = [row for row in paper_rows(table) if row["measured"] is not None]
+    assert cell["marks"] == ["random weights"] and cell["comparable"] is False
+    footnotes = paper_grid(table).footnotes
+    assert {"measured: Chance (random weights, ResNet-50)", "random weights"} <= set(footnotes)
+
+
+@pytest.mark.parametrize(
+    ("number", "arch", "backbones"),
+    [
+        ("1", "resnet50", None),
+        ("1", "resnet18", "ResNet-50"),
+        ("2", "resnet50", "ConvNeXt-S, ViT-S, ViT-B, ConvNeXt-B, ConvNeXt-XL"),
+        ("2", "convnext_small", None),
+        ("3", "resnet50", "ConvNeXt-S"),
+        ("4", "convnext_small", "ResNet-50"),
+        ("7", "resnet50", "ConvNeXt-S"),
+    ],
+)
+def test_another_backbone_than_the_tables_is_said(
+    number: str, arch: str, backbones: str | None
+) -> None:
+    table = paper_table(number, [entry(arch=arch)])
+    remark = row_of(table, "a.pth").remark
+    if backbones is None:
+        assert remark == ""
+    else:
+        said, listed = remark.split(": ")
+        assert said == "another backbone than the table's"
+        assert sorted(listed.split(", ")) == sorted(backbones.split(", "))
+        assert remark in paper_grid(table).footnotes
 
 
 def test_what_is_measured_here_says_backbone_and_epochs() -> None:

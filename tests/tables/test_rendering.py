@@ -6,7 +6,8 @@ import pytest
 from tests.tables.test_paper_table import entry
 from vicregl_bench.errors import ConfigError
 from vicregl_bench.tables.layout import CAPTIONS
-from vicregl_bench.tables.paper_table import paper_grid, paper_table
+from vicregl_bench.tables.paper_output import paper_grid
+from vicregl_bench.tables.paper_table import paper_table
 from vicregl_bench.tables.rendering import (
     Grid,
     Heading,
@@ -114,13 +115,25 @@ def test_latex() -> None:
     assert latex_text("\\{α ± 1}") == r"\textbackslash{}\{$\alpha$ $\pm$ 1\}"
 
 
+@pytest.mark.parametrize("name", ["[x] y", "*"])
+def test_what_begins_a_latex_row_is_no_argument_of_the_line_before(name: str) -> None:
+    rows = ((text_cell(name), text_cell(name)),) * 2
+    latex = render(Grid("", ((name,), ("AP",)), 1, (RowGroup("", rows),)), "latex")
+    assert latex.count(f"{{}}{name} & ") == 3
+    assert not re.search(r"(\\\\|rule)\s*[\[*]", latex)
+
+
 def test_html() -> None:
     html = render(GRID, "html")
     assert columns_of_rows(html) == [4, 4, 4, 4, 4]
     assert "<td><strong>1.0</strong><sup>1</sup></td>" in html
     assert "<caption>A &amp; B &lt;c&gt;</caption>" in html
     assert "<p><sup>1</sup> x &lt; 5 % of $y</p>" in html
-    assert '<th scope="rowgroup" colspan="4">Ours</th>' in html
+    left = 'style="text-align: left"'
+    assert f'<th scope="rowgroup" colspan="4" {left}>Ours</th>' in html
+    assert f'<th scope="row" {left}>a_b|c</th>' in html
+    assert f'<th scope="col" {left} rowspan="3">Name</th>' in html
+    assert html.count(left) == 3 and '<table class="results">' in html
 
 
 def test_an_unknown_form() -> None:

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,21 @@ def test_the_best_founded_record_counts_and_deviations_are_starred() -> None:
     entries = [*pair("a.pth", 60.0, 50.0, profile="ci"), *pair("b.pth", 70.0, 40.0)]
     lines = [one for one in tradeoff(entries, naming=naming).lines if not one.published]
     assert sorted(one.comparable for one in lines) == [False, True]  # of other protocols: apart
-    assert lines[0].title.startswith("ResNet-50, measured* (imagenet_linear v1 ci")
+    assert lines[0].title.startswith(
+        "ResNet-50, measured* (imagenet_linear v1 (ci); voc_linear v1 (ci))"
+    )
+
+
+@pytest.mark.parametrize("other", [{"preset": "moco"}, {"select": "holdout"}, {"version": 2}])
+def test_what_shares_no_column_shares_no_line(other: dict[str, Any]) -> None:
+    changed = []
+    for one in pair("a.pth", 60.0, 50.0):
+        task = one.record.task.model_copy(update=other)
+        changed.append(replace(one, record=one.record.model_copy(update={"task": task})))
+    found = tradeoff([*changed, *pair("b.pth", 70.0, 40.0)], naming=naming)
+    lines = [one for one in found.lines if not one.published]
+    assert [len(line.points) for line in lines] == [1, 1]
+    assert len({line.title for line in lines}) == 2
 
 
 def test_other_tasks_have_no_published_line() -> None:

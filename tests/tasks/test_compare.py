@@ -9,14 +9,16 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from mmdet.evaluation.functional.mean_ap import tpfp_default
+from scipy.stats import ttest_rel  # type: ignore[import-untyped]
 
-from tests.tasks.detection.test_metric import made
+from tests.tasks.detection.test_metric import made, rectangle
+from tests.tasks.detection.test_outcome import masked
 from vicregl_bench.errors import ConfigError, RecordError
 from vicregl_bench.records import Record, write_record
 from vicregl_bench.records.arrays import write_arrays
 from vicregl_bench.tasks.classification.multi_label_outcome import MultiLabelScores
 from vicregl_bench.tasks.classification.outcome import LabelRanks
-from vicregl_bench.tasks.compare import Comparison, compare
+from vicregl_bench.tasks.compare import ClassDifference, Comparison, compare
 from vicregl_bench.tasks.correspondence.outcome import MatchShares
 from vicregl_bench.tasks.detection.metric import IOU_THRESHOLDS, _match_picture, score
 from vicregl_bench.tasks.detection.outcome import DetectionOutcome
@@ -298,6 +300,45 @@ def test_real_is_rarely_said_where_nothing_differs() -> None:
     assert 1 <= said <= 20
 
 
+def of_floats(values: Array, labels: Array, classes: int) -> MatchShares:
+    """Outcomes whose scores are the means of given numbers (N,), over all and by class."""
+    nothing = np.full((len(values), 1), np.nan)
+    return MatchShares(names(len(values)), labels, values[:, None], nothing, nothing, 49, classes)
+
+
+@pytest.mark.parametrize("count", [10, 200])
+def test_error_and_p_are_those_of_a_paired_t_test(count: int) -> None:
+    classes = 4000 // count
+    labels = np.arange(4000) % classes
+    a, b = np.random.default_rng(1).normal(0.5, 0.1, (2, 4000))
+    _, by_class = pair(*((of_floats(one, labels, classes), [0]) for one in (a, b)))
+    own = [(one.error, one.p) for one in by_class if one is not None]
+    errors, p = np.array(own).T
+    differences = (b - a).reshape(count, classes)
+    expected = 100 * differences.std(axis=0, ddof=1) / count**0.5
+    # 1,000 draws give a standard error to 2.2 %; pictures of one class share none with another's
+    assert errors == pytest.approx(expected, rel=0.09)
+    assert np.mean(errors / expected) == pytest.approx(1, abs=0.015 if count == 10 else 0.01)
+    peer = ttest_rel(*(one.reshape(count, classes) for one in (b, a))).pvalue
+    assert p == pytest.approx(peer, abs=0.03)
+    assert np.mean(p - peer) == pytest.approx(0, abs=0.005)
+
+
+@pytest.mark.parametrize("count", [6, 8, 10])
+def test_few_classes_are_marked_where_nothing_differs(count: int) -> None:
+    """Of 1,200 small classes about one in twenty; by the bootstrap alone more than one in ten."""
+    labels = np.arange(400 * count) % 400
+    marked = narrow = 0
+    for seed in range(3):
+        a, b = np.random.default_rng(seed).normal(0.5, 0.1, (2, len(labels)))
+        _, by_class = pair(*((of_floats(one, labels, 400), [0]) for one in (a, b)))
+        every = [ClassDifference("", count, one) for one in by_class]
+        marked += sum(one.marked for one in every)
+        narrow += sum(one.paired is not None and one.paired.excludes_zero for one in every)
+    assert 0.03 <= marked / 1200 <= 0.07
+    assert narrow / 1200 > 0.09
+
+
 def make_record(folder: Path, name: str, outcome: Outcome, **changes: Any) -> Path:
     """Write a record whose best point's heads are those of an outcome, and its file of pictures."""
     heads = [outcome.head(k) for k in range(outcome.heads)]
@@ -523,6 +564,30 @@ def test_other_pictures_or_labels_are_refused(tmp_path: Path) -> None:
         compared(tmp_path, boxes, replace(boxes, truth=(moved, *boxes.truth[1:])))
 
 
+def test_other_masks_are_other_labels(tmp_path: Path) -> None:
+    one = masked()
+    first = one.truth[0]
+    assert first.masks is not None
+    narrow = replace(first, masks=[rectangle(0, 0, 90, 50), *first.masks[1:]])
+    other = replace(one, truth=(narrow, *one.truth[1:]))
+    a, b = (make_record(tmp_path, name, made) for name, made in (("a", one), ("b", other)))
+    for metric in ("mask_ap", None):
+        with pytest.raises(RecordError, match=r"with other labels \(truth_mask_"):
+            compare(a, b, metric)
+    assert compare(a, make_record(tmp_path, "c", one), "mask_ap").whole.difference == 0
+
+
+def test_a_difference_too_small_to_matter_is_told(tmp_path: Path) -> None:
+    right = np.random.default_rng(0).random(8000) < 0.5
+    for more, little in ((10, True), (24, False)):
+        better = right.copy()
+        better[np.flatnonzero(~right)[:more]] = True
+        found = compared(tmp_path, ranks(right), ranks(better))
+        assert found.real
+        assert found.verdict.startswith(f"B is better by {more / 80:.2f} points (95 % ")
+        assert found.verdict.endswith("; below 0.2 points, too small to matter") == little
+
+
 def test_the_same_file_twice_is_refused_and_a_copy_is_told(tmp_path: Path) -> None:
     path = make_record(tmp_path, "a", ranks(RIGHT))
     with pytest.raises(RecordError, match="are the same file"):
@@ -584,6 +649,11 @@ def test_a_half_written_file_is_refused(tmp_path: Path) -> None:
         (
             {"data": {"fingerprint": "g"}},
             "other data: the val pictures are equal by name and label, the rest is not",
+        ),
+        (
+            {"data": {"fingerprint": "g", "fingerprint_kind": "names+sizes"}},
+            "fingerprints of the data are of content (A) and names+sizes (B): whether the training "
+            "data are equal is not known",
         ),
     ],
 )

@@ -9,10 +9,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from vicregl_bench.backbones.contract import Architecture, Backbone
+from vicregl_bench.backbones.names import ALIASES, RANDOM_PREFIX, is_random
 from vicregl_bench.backbones.resnet import build_res5
 from vicregl_bench.backbones.vit import heads_of, positions_kind, positions_side
 from vicregl_bench.backbones.zoo import (
-    ALIASES,
     build_backbone,
     find_architecture,
     random_state,
@@ -28,7 +28,6 @@ from vicregl_bench.checkpoints import (
 )
 from vicregl_bench.errors import ConfigError
 
-RANDOM_PREFIX = "random:"
 _RES5 = "layer4."
 
 
@@ -134,7 +133,7 @@ def read_backbone(
         CheckpointError: the file cannot be read or does not hold the backbone whole.
         ConfigError: unknown architecture, or a ViT's positions are no square grid.
     """
-    if ckpt.startswith(RANDOM_PREFIX):
+    if is_random(ckpt):
         if method is not None or prefix is not None:
             raise ConfigError("random weights have no --method and no --prefix: leave them out")
         return _random_backbone(ckpt.removeprefix(RANDOM_PREFIX), arch, seed)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vicregl_bench.backbones import convnext, resnet, swin, vit
 from vicregl_bench.backbones.contract import Architecture, Backbone, Pooling, Shapes
+from vicregl_bench.backbones.names import canonical
 from vicregl_bench.errors import ConfigError
 
 
@@ -31,15 +32,6 @@ _FAMILIES: dict[str, _Family] = {
     "swin": _Family(swin.ARCHS, swin.build_swin, swin.swin_shapes),
 }
 
-ALIASES = {
-    "wide_resnet50_2": "resnet50x2_narrow",
-    "wide_resnet101_2": "resnet101x2_narrow",
-    "resnet50w2": "resnet50x2",
-    "resnet50w4": "resnet50x4",
-    "resnet50w5": "resnet50x5",
-}
-"""Names of torchvision and SwAV for architectures that go by another name here."""
-
 
 def architecture_names() -> tuple[str, ...]:
     """All names, family by family; of equal shapes the usual one first."""
@@ -54,7 +46,7 @@ def find_architecture(name: str) -> Architecture:
     """
     import difflib
 
-    name = ALIASES.get(name, name)
+    name = canonical(name)
     for family in _FAMILIES.values():
         if name in family.architectures:
             return family.architectures[name]

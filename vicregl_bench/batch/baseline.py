@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from vicregl_bench.atomic import write_atomic
+from vicregl_bench.batch.yaml_file import first_problem
 from vicregl_bench.engine.settings import Section, flatten
 from vicregl_bench.errors import RecordError
 from vicregl_bench.records import Record
@@ -17,7 +18,7 @@ _DIGITS = 4  # of scores; a tolerance is never below 0.2 unless somebody asks fo
 _PACKAGES = ("vicregl-bench", "torch")
 
 
-class Entry(Section):
+class Accepted(Section):
     """What one row of a suite scored, and everything that makes two scores comparable.
 
     Scores are percentages, rounded to four decimals.
@@ -54,10 +55,10 @@ class Baseline(Section):
     """Entries by the names of a suite's rows."""
 
     schema_version: Literal[1] = BASELINE_VERSION
-    tasks: dict[str, Entry] = Field(min_length=1)
+    tasks: dict[str, Accepted] = Field(min_length=1)
 
 
-def make_entry(record: Record) -> Entry:
+def make_entry(record: Record) -> Accepted:
     """The entry of a finished record.
 
     Raises:
@@ -67,7 +68,7 @@ def make_entry(record: Record) -> Entry:
     if best is None:
         raise RecordError(f"{record.file_name} has no score ({record.status})")
     versions = record.environment.versions
-    return Entry(
+    return Accepted(
         task=task.name,
         version=task.version,
         profile=task.profile,
@@ -88,7 +89,7 @@ def make_entry(record: Record) -> Entry:
     )
 
 
-def differences(measured: Entry, baseline: Entry) -> list[str]:
+def differences(measured: Accepted, baseline: Accepted) -> list[str]:
     """Why two entries cannot be compared, in words; empty where they can.
 
     Everything but weights, architecture and versions has to be the same: those may change, and what
@@ -152,10 +153,8 @@ def read_baseline(path: Path) -> Baseline | None:
     try:
         return Baseline.model_validate(tree)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
         raise RecordError(
-            f"baseline {path} is not valid at {where}: {first['msg']}; {mend}"
+            f"baseline {path} is not valid at {first_problem(error)}; {mend}"
         ) from None
 
 

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vicregl_bench.batch.matrix import TO_RUN, Cell, Planned
+from vicregl_bench.batch.matrix import TO_RUN, MatrixCell, Planned
 from vicregl_bench.records import Record
 
 
@@ -49,7 +49,7 @@ class Total:
     unknown: int
 
 
-def estimate(cell: Cell, records: Iterable[Record]) -> Estimate:
+def estimate(cell: MatrixCell, records: Iterable[Record]) -> Estimate:
     """What is left of a cell's run; 0 of one that is not to be run.
 
     Args:
@@ -150,13 +150,13 @@ def _shape(settings: Mapping[str, Any], frozen: bool) -> dict[str, Any]:
     return {**shape, "heads": heads} if frozen else shape
 
 
-def _share_left(cell: Cell) -> float:
+def _share_left(cell: MatrixCell) -> float:
     if cell.done is None or not cell.done[1]:
         return 1.0
     return max(0.0, 1.0 - cell.done[0] / cell.done[1])
 
 
-def _own_pace(cell: Cell, planned: Planned) -> Estimate | None:
+def _own_pace(cell: MatrixCell, planned: Planned) -> Estimate | None:
     """From what an interrupted run took so far, on this device."""
     record = cell.record
     if record is None or not record.progress.iterations:

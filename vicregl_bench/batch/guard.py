@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 
-from vicregl_bench.batch.baseline import Baseline, Entry, differences, make_entry
+from vicregl_bench.batch.baseline import Accepted, Baseline, differences, make_entry
 from vicregl_bench.batch.job import Job, run_job
 
 LEAST_TOLERANCE = 0.2
@@ -52,7 +52,7 @@ class Measured:
 
     name: str
     task: str
-    entry: Entry | None
+    entry: Accepted | None
     record: Path | None = None
     error: str = ""
     diverged: bool = False
@@ -71,7 +71,7 @@ class Verdict:
     """
 
     measured: Measured
-    baseline: Entry | None
+    baseline: Accepted | None
     status: Status
     difference: float | None = None
     tolerance: Tolerance | None = None
@@ -89,33 +89,33 @@ class Verdict:
         return self.status not in _NOT_MEASURED
 
 
-def tolerance(measured: Entry, baseline: Entry, given: float | None = None) -> Tolerance:
+def tolerance(baseline: Accepted, given: float | None = None) -> Tolerance:
     """How far below the baseline a score may lie.
 
-    The largest of three: the spread over seeds (population standard deviation), half the width of
-    the 95 % bootstrap interval over val pictures, and 0.2 points. Spread and half-width are each
-    the larger of the two runs': either may be off by its own chance.
+    The largest of three: the baseline's spread over seeds (population standard deviation; 0 of one
+    seed), half the width of its 95 % bootstrap interval over val pictures, and 0.2 points. The
+    score that is judged has no say: intervals are widest near 50 %, so that a worse one would widen
+    its own tolerance.
 
     Args:
-        measured: now.
         baseline: accepted earlier.
         given: of the suite, in points; it replaces all of this.
     """
     if given is not None:
         return Tolerance(given, "suite")
     found = (
-        Tolerance(max(_half_width(measured), _half_width(baseline)), "interval"),
-        Tolerance(max(measured.std, baseline.std), "seeds"),
+        Tolerance(_half_width(baseline), "interval"),
+        Tolerance(baseline.std, "seeds"),
         Tolerance(LEAST_TOLERANCE, "least"),
     )
     return max(found, key=lambda one: one.points)
 
 
-def _half_width(entry: Entry) -> float:
+def _half_width(entry: Accepted) -> float:
     return round((entry.interval[1] - entry.interval[0]) / 2, 4)
 
 
-def judge(measured: Measured, baseline: Entry | None, given: float | None = None) -> Verdict:
+def judge(measured: Measured, baseline: Accepted | None, given: float | None = None) -> Verdict:
     """Hold one score against its baseline.
 
     It falls where it lies below the baseline by more than the tolerance; by exactly the tolerance
@@ -138,7 +138,7 @@ def judge(measured: Measured, baseline: Entry | None, given: float | None = None
     if different:
         reason = f"not comparable: {'; '.join(different)}"
         return Verdict(measured, baseline, Status.incomparable, reason=reason, notes=notes)
-    allowed = tolerance(entry, baseline, given)
+    allowed = tolerance(baseline, given)
     difference = round(entry.score - baseline.score, 4)
     status, reason = Status.passed, ""
     if difference < -allowed.points:
@@ -154,7 +154,7 @@ def judge(measured: Measured, baseline: Entry | None, given: float | None = None
     return Verdict(measured, baseline, status, difference, allowed, reason, notes)
 
 
-def _weights_notes(entry: Entry, baseline: Entry, moved: bool) -> tuple[str, ...]:
+def _weights_notes(entry: Accepted, baseline: Accepted, moved: bool) -> tuple[str, ...]:
     """What is said of the weights: where they are the same, they did not move the score."""
     found = []
     if entry.arch != baseline.arch:
@@ -243,10 +243,8 @@ def measure(name: str, job: Job) -> Measured:
     outcome = run_job(job)
     seconds = round(time.monotonic() - clock, 1)
     record = outcome.record
-    if record is None or record.status == "interrupted":
-        killed = f"; killed by signal {-outcome.code}" if outcome.code < 0 else ""
-        error = f"{outcome.error or 'it left no finished record'}{killed}"
-        return Measured(name, job.task, None, outcome.path, error, seconds=seconds)
+    if record is None or outcome.failure:
+        return Measured(name, job.task, None, outcome.path, outcome.failure, seconds=seconds)
     if record.best is None:
         error = "every head diverged: the loss stopped being finite"
         return Measured(name, job.task, None, outcome.path, error, diverged=True, seconds=seconds)

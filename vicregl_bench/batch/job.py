@@ -15,33 +15,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from vicregl_bench.batch.weights import Weights
 from vicregl_bench.errors import EXIT_INTERRUPTED, RecordError, RunInterruptedError
 from vicregl_bench.records import Record, read_record
 
 _FOUND = "record: "  # what `run` prints before the path of its record
 _ERROR = "error: "
-
-
-@dataclass(frozen=True)
-class Weights:
-    """A checkpoint, and how it is read, as options of `vicregl-bench run`.
-
-    Attributes:
-        ckpt: a file, or random:ARCH.
-    """
-
-    ckpt: str
-    arch: str | None = None
-    method: str | None = None
-    prefix: str | None = None
-    trust_pickle: bool = False
-
-    def options(self) -> list[str]:
-        """The options, without those that are not given."""
-        named = {"--arch": self.arch, "--method": self.method, "--prefix": self.prefix}
-        words = ["--ckpt", self.ckpt]
-        words += [word for name, value in named.items() if value for word in (name, value)]
-        return [*words, "--trust-pickle"] if self.trust_pickle else words
 
 
 @dataclass(frozen=True)
@@ -51,6 +30,7 @@ class Job:
     Attributes:
         options: further options of `vicregl-bench run`, name without dashes -> value.
         overrides: what `--set` is given.
+        force: run it again where its record is there.
     """
 
     weights: Weights
@@ -60,6 +40,7 @@ class Job:
     profile: str = "paper"
     options: Mapping[str, str] = field(default_factory=dict)
     overrides: Mapping[str, Any] = field(default_factory=dict)
+    force: bool = False
 
     def arguments(self) -> list[str]:
         """Of `vicregl-bench`."""
@@ -69,7 +50,7 @@ class Job:
         words += [word for name, value in self.options.items() for word in (f"--{name}", value)]
         for key, value in self.overrides.items():
             words += ["--set", f"{key}={json.dumps(value)}"]
-        return words
+        return [*words, "--force"] if self.force else words
 
     def command(self) -> str:
         """What a user would type."""
@@ -91,16 +72,27 @@ class JobOutcome:
     path: Path | None
     error: str
 
+    @property
+    def failure(self) -> str:
+        """Why there is no finished record; empty where there is one."""
+        if self.record is not None and self.record.status != "interrupted":
+            return ""
+        killed = f"; killed by signal {-self.code}" if self.code < 0 else ""
+        return self.error or f"it left no finished record{killed}"
+
 
 def run_job(job: Job) -> JobOutcome:
     """Run a job to its end; its progress goes on to stderr.
 
     Raises:
-        RunInterruptedError: Ctrl-C or SIGTERM, which the job is given too: it keeps what it has
-            done, and the same command resumes.
+        RunInterruptedError: Ctrl-C, SIGTERM or a closed terminal, of which the job is told too: it
+            keeps what it has done, and the same command resumes.
     """
     command = [sys.executable, "-m", "vicregl_bench", *job.arguments()]
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as printed:
+    with (
+        tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as printed,
+        _handing_on() as signals,
+    ):
         process = subprocess.Popen(
             command,
             stdout=printed,
@@ -112,10 +104,11 @@ def run_job(job: Job) -> JobOutcome:
             # ends a run without saving
             process_group=0 if os.name == "posix" else None,
         )
-        with process, _handing_on(process) as stopped:
+        with process:
+            signals.to(process)
             last = _passed_on(process)
             code = process.wait()
-        if stopped or code == EXIT_INTERRUPTED:
+        if signals.came or code == EXIT_INTERRUPTED:
             raise RunInterruptedError(
                 f"interrupted in {job.task} on {job.weights.ckpt}; run the same command again to "
                 "resume"
@@ -131,24 +124,51 @@ def run_job(job: Job) -> JobOutcome:
         return JobOutcome(code, None, path, str(error))
 
 
-@contextlib.contextmanager
-def _handing_on(process: "subprocess.Popen[str]") -> Iterator[list[int]]:
-    """Hand Ctrl-C and SIGTERM on to a process while inside; gives those that came.
+class _Signals:
+    """Signals that a process is told of; those that come before it is there are kept for it.
 
-    Signals are the main thread's; elsewhere nothing is handed on.
+    Attributes:
+        came: whether there was one.
     """
-    came: list[int] = []
 
-    def hand_on(number: int, frame: FrameType | None) -> None:
-        came.append(number)
-        process.send_signal(number)
+    def __init__(self) -> None:
+        self.came = False
+        self._waiting: list[int] = []
+        self._process: subprocess.Popen[str] | None = None
 
+    def to(self, process: "subprocess.Popen[str]") -> None:
+        """Send what came, and what comes from now on."""
+        self._process = process
+        while self._waiting:
+            process.send_signal(self._waiting.pop(0))
+
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        """Of a signal."""
+        self.came = True
+        # runs end well on SIGTERM; of a closed terminal they know nothing
+        passed = number if number == signal.SIGINT else signal.SIGTERM
+        if self._process is None:
+            self._waiting.append(passed)
+        else:
+            self._process.send_signal(passed)
+
+
+@contextlib.contextmanager
+def _handing_on() -> Iterator[_Signals]:
+    """Catch Ctrl-C, SIGTERM and SIGHUP while inside.
+
+    Signals are the main thread's; elsewhere none is caught. Below `nohup` SIGHUP stays ignored.
+    """
+    signals = _Signals()
     if threading.current_thread() is not threading.main_thread():
-        yield came
+        yield signals
         return
-    previous = {n: signal.signal(n, hand_on) for n in (signal.SIGINT, signal.SIGTERM)}
+    heard = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        heard.append(signal.SIGHUP)
+    previous = {number: signal.signal(number, signals.handle) for number in heard}
     try:
-        yield came
+        yield signals
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

@@ -1,15 +1,15 @@
 """The runs that a printed table needs: its columns by the checkpoints of a zoo."""
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from vicregl_bench.backbones.source import BackboneSource, read_backbone
+from vicregl_bench.backbones.source import BackboneSource
 from vicregl_bench.batch.job import Job
 from vicregl_bench.batch.roots import Roots
-from vicregl_bench.batch.zoo import Entry, Zoo
+from vicregl_bench.batch.zoo import Zoo, ZooEntry, require_architectures
 from vicregl_bench.engine.device import device_name
 from vicregl_bench.engine.reporter import Precision
 from vicregl_bench.errors import BenchError, ConfigError
@@ -89,7 +89,7 @@ class Planned:
 
 
 @dataclass(frozen=True)
-class Cell:
+class MatrixCell:
     """One task on one checkpoint.
 
     Attributes:
@@ -101,7 +101,7 @@ class Cell:
         done: iterations (or what else progress is counted in) and of how many, where known.
     """
 
-    entry: Entry
+    entry: ZooEntry
     task: str
     state: State
     reason: str = ""
@@ -139,25 +139,44 @@ def table_tasks(table: str, only: Sequence[str] | None = None) -> list[str]:
     return tasks if only is None else list(dict.fromkeys(only))
 
 
-def make_matrix(tasks: Sequence[str], zoo: Zoo, roots: Roots, options: Options) -> list[Cell]:
+def make_matrix(
+    tasks: Sequence[str],
+    zoo: Zoo,
+    roots: Roots,
+    options: Options,
+    say: Callable[[str], None] = lambda text: None,
+) -> list[MatrixCell]:
     """Every task on every checkpoint, task by task; nothing is run.
 
     Each checkpoint is read once. The data's lists are read anew for each cell, as `run` does.
 
+    Args:
+        tasks: the columns.
+        zoo: the checkpoints.
+        roots: the data.
+        options: of every run.
+        say: told what takes time.
+
     Raises:
-        ConfigError: settings that no backbone takes, or two checkpoints of the same weights.
+        ConfigError: settings that no backbone takes, an unknown architecture, or two checkpoints
+            of the same weights.
+        CheckpointError: a checkpoint's file cannot be read.
     """
+    require_architectures(zoo)
     for task in tasks:
         try:
             require_possible(task, options.profile, roots.settings.get(task, {}))
         except ConfigError as error:
             raise ConfigError(f"{roots.path}, settings.{task}: {error}") from None
+    zoo.require_unlike_files()
+    count = len(tasks) * len(zoo.entries)
+    say(f"planning {count} run{'s' if count > 1 else ''}")
     cells = [cell for entry in zoo.entries for cell in _cells(tasks, entry, zoo, roots, options)]
     _require_unlike(cells, zoo)
     return sorted(cells, key=lambda cell: tasks.index(cell.task))
 
 
-def require_runnable(cells: Sequence[Cell]) -> None:
+def require_runnable(cells: Sequence[MatrixCell]) -> None:
     """Stop where a run cannot begin for bad input.
 
     Raises:
@@ -168,7 +187,7 @@ def require_runnable(cells: Sequence[Cell]) -> None:
         raise ConfigError(f"nothing was run: {'; '.join(reasons)}")
 
 
-def look_again(cell: Cell) -> Cell:
+def look_again(cell: MatrixCell) -> MatrixCell:
     """The same cell with what another process may have left meanwhile.
 
     Raises:
@@ -180,22 +199,15 @@ def look_again(cell: Cell) -> Cell:
 
 
 def _cells(
-    tasks: Sequence[str], entry: Entry, zoo: Zoo, roots: Roots, options: Options
-) -> Iterator[Cell]:
+    tasks: Sequence[str], entry: ZooEntry, zoo: Zoo, roots: Roots, options: Options
+) -> Iterator[MatrixCell]:
     """The cells of one checkpoint; its weights are let go of with the last."""
     missing = zoo.missing(entry)
     source: BackboneSource | BenchError
     try:
         if missing is not None:
             raise ConfigError(missing)
-        weights = zoo.weights(entry)
-        source = read_backbone(
-            weights.ckpt,
-            arch=weights.arch,
-            method=weights.method,
-            prefix=weights.prefix,
-            trust_pickle=weights.trust_pickle,
-        )
+        source = zoo.weights(entry).read()
     except BenchError as error:
         named = str(error) if missing is not None else f"{entry.name}: {error}"
         source = type(error)(named)
@@ -205,14 +217,14 @@ def _cells(
 
 def _cell(
     task: str,
-    entry: Entry,
+    entry: ZooEntry,
     source: BackboneSource | BenchError,
     zoo: Zoo,
     roots: Roots,
     options: Options,
-) -> Cell:
+) -> MatrixCell:
     info = protocol_info(task)
-    blank = Cell(entry, task, "refused")
+    blank = MatrixCell(entry, task, "refused")
     if isinstance(source, BenchError):
         return replace(blank, reason=str(source))
     family = source.architecture.family
@@ -294,7 +306,7 @@ def profile_cost(info: ProtocolInfo, profile: str) -> str:
     return info.cost
 
 
-def _found(cell: Cell, planned: Planned, out: Path) -> Cell:
+def _found(cell: MatrixCell, planned: Planned, out: Path) -> MatrixCell:
     """The cell with what the folder of records has of it."""
     found = find_record(out, planned.key)
     if found is None:
@@ -318,8 +330,8 @@ def _killed(planned: Planned, out: Path) -> tuple[int, int] | None:
     return (done, planned.iterations * planned.runs) if done else None
 
 
-def _require_unlike(cells: Sequence[Cell], zoo: Zoo) -> None:
-    keys: dict[str, Cell] = {}
+def _require_unlike(cells: Sequence[MatrixCell], zoo: Zoo) -> None:
+    keys: dict[str, MatrixCell] = {}
     for cell in cells:
         if cell.planned is None:
             continue

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from vicregl_bench.batch.estimate import duration, estimate, total, total_text
 from vicregl_bench.batch.job import Job, JobOutcome, run_job
-from vicregl_bench.batch.matrix import TO_RUN, Cell, look_again
+from vicregl_bench.batch.matrix import TO_RUN, MatrixCell, look_again
 from vicregl_bench.errors import RecordError
 from vicregl_bench.records import Record
 
@@ -16,7 +16,7 @@ _DIVERGED = "every head diverged: smaller learning rates, in the settings of the
 class Failure:
     """A run without a score, and why."""
 
-    cell: Cell
+    cell: MatrixCell
     words: str
 
 
@@ -29,12 +29,12 @@ class Reproduced:
         failures: of this call, and runs that diverged in it or before.
     """
 
-    cells: tuple[Cell, ...]
+    cells: tuple[MatrixCell, ...]
     failures: tuple[Failure, ...]
 
 
 def run_missing(
-    cells: Sequence[Cell],
+    cells: Sequence[MatrixCell],
     records: Iterable[Record],
     say: Callable[[str], None],
     run: Callable[[Job], JobOutcome] = run_job,
@@ -72,22 +72,22 @@ def run_missing(
         say(what + _times(cell, [now[k] for k in todo[turn:]], known))
         assert cell.job is not None
         outcome = run(cell.job)
-        if outcome.record is None:
-            words[index] = outcome.error
-            say(f"{cell.task} on {cell.entry.name} failed: {outcome.error}")
-        else:
+        if outcome.failure:
+            words[index] = outcome.failure
+            say(f"{cell.task} on {cell.entry.name} failed: {outcome.failure}")
+        if outcome.record is not None:
             known.append(outcome.record)
             now[index] = _with(cell, outcome)
     return Reproduced(*_looked_through(now, words))
 
 
-def _times(cell: Cell, left: Sequence[Cell], known: Sequence[Record]) -> str:
+def _times(cell: MatrixCell, left: Sequence[MatrixCell], known: Sequence[Record]) -> str:
     own = estimate(cell, known).seconds
     one = "unknown how long" if own is None else f"about {duration(own)}"
     return f" ({one}; left in all: {total_text(total(estimate(c, known) for c in left))})"
 
 
-def _with(cell: Cell, outcome: JobOutcome) -> Cell:
+def _with(cell: MatrixCell, outcome: JobOutcome) -> MatrixCell:
     record = outcome.record
     assert record is not None
     return replace(
@@ -100,8 +100,8 @@ def _with(cell: Cell, outcome: JobOutcome) -> Cell:
 
 
 def _looked_through(
-    cells: list[Cell], words: dict[int, str]
-) -> tuple[tuple[Cell, ...], tuple[Failure, ...]]:
+    cells: list[MatrixCell], words: dict[int, str]
+) -> tuple[tuple[MatrixCell, ...], tuple[Failure, ...]]:
     """The cells as they are in the end, and those without a score."""
     failures = []
     for index, cell in enumerate(cells):

@@ -4,50 +4,43 @@ import difflib
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveInt, field_validator, model_validator
 
-from vicregl_bench.batch.job import Job, Weights
+from vicregl_bench.backbones.names import is_random
+from vicregl_bench.batch.job import Job
+from vicregl_bench.batch.weights import Weights, WeightsGiven
 from vicregl_bench.batch.yaml_file import read_yaml
-from vicregl_bench.data import (
-    make_ade20k,
-    make_cityscapes,
-    make_coco,
-    make_image_folder,
-    make_voc,
-    make_voc_boxes,
-)
+from vicregl_bench.data import MAKERS
 from vicregl_bench.engine.settings import Section
 from vicregl_bench.errors import ConfigError
 
-_RANDOM = "random:"
-_MAKERS = {
-    "voc": make_voc,
-    "voc_boxes": make_voc_boxes,
-    "cityscapes": make_cityscapes,
-    "ade20k": make_ade20k,
-    "coco": make_coco,
-    "folder": make_image_folder,
-}
 _LEAST = {"folder": 6}  # training pictures of a made-up set: one a class
-
-
-class SuiteCheckpoint(Section):
-    """The weights, and how they are read: options of `vicregl-bench run`."""
-
-    ckpt: str | None = None  # None: the command line names it
-    arch: str | None = None
-    method: str | None = None
-    prefix: str | None = None
-    trust_pickle: bool = False
+_EXAMPLE = "{data: {made: {generate: {kind: voc}}}, tasks: [{task: voc_dense_knn, data: made}]}"
+_READ_AS = {
+    "voc_boxes": ("voc_boxes", "voc_labels"),
+    "folder": ("folder", "mini_imagenet", "imagenet100"),
+}
+"""Data sets of tasks, for the layouts that others than their own are read from."""
 
 
 class Generated(Section):
-    """Pictures that the package makes itself; the same values, the same pictures."""
+    """Pictures that the package makes itself; the same values, the same pictures.
 
-    kind: Literal["voc", "voc_boxes", "cityscapes", "ade20k", "coco", "folder"]
+    Attributes:
+        kind: a layout of `data.MAKERS`.
+    """
+
+    kind: str
     train: PositiveInt = 48
     val: PositiveInt = 24
     seed: int = Field(0, ge=0)
+
+    @field_validator("kind")
+    @classmethod
+    def _known(cls, kind: str) -> str:
+        if kind not in MAKERS:
+            raise ValueError(f"no layout {kind!r}; use {', '.join(MAKERS)}")
+        return kind
 
     @model_validator(mode="after")
     def _enough(self) -> Self:
@@ -81,7 +74,7 @@ class SuiteData(Section):
         wanted = self.generate
         # what it follows from is in its name: other pictures never meet the folder of these
         out = folder / f"{wanted.kind}-{wanted.train}-{wanted.val}-seed{wanted.seed}"
-        return _MAKERS[wanted.kind](out, train=wanted.train, val=wanted.val, seed=wanted.seed)
+        return MAKERS[wanted.kind](out, train=wanted.train, val=wanted.val, seed=wanted.seed)
 
 
 class SuiteTask(Section):
@@ -129,10 +122,11 @@ class Suite(Section):
     """Everything in the file.
 
     Attributes:
+        checkpoint: the weights; what it leaves out, the command line may give.
         tolerance: in points, of every task that gives none; None leaves it to what was measured.
     """
 
-    checkpoint: SuiteCheckpoint = SuiteCheckpoint()
+    checkpoint: WeightsGiven = WeightsGiven()
     tolerance: NonNegativeFloat | None = None
     data: dict[str, SuiteData] = Field(min_length=1)
     tasks: tuple[SuiteTask, ...] = Field(min_length=1)
@@ -160,26 +154,29 @@ class Suite(Section):
 
 
 def read_suite(path: Path) -> Suite:
-    """Read and check a suite; relative paths in it become relative to its folder.
+    """Read and check a suite; relative paths in it become relative to its folder, `~` is home.
 
     Only the file itself is checked, `require_possible_suite` checks what it names.
 
     Raises:
         ConfigError: no such file, no YAML, or a key or value that is impossible, named.
     """
-    suite = read_yaml(path, Suite, "data: ... and tasks: ...; see docs/regression.md")
+    suite = read_yaml(path, Suite, _EXAMPLE)
     folder = path.resolve().parent
     data = {
-        name: one if one.root is None else one.model_copy(update={"root": folder / one.root})
+        name: one
+        if one.root is None
+        else one.model_copy(update={"root": folder / one.root.expanduser()})
         for name, one in suite.data.items()
     }
     checkpoint, ckpt = suite.checkpoint, suite.checkpoint.ckpt
-    if ckpt is not None and not ckpt.startswith(_RANDOM):
-        checkpoint = checkpoint.model_copy(update={"ckpt": str(folder / ckpt)})
+    if ckpt is not None and not is_random(ckpt):
+        place = folder / Path(ckpt).expanduser()
+        checkpoint = checkpoint.model_copy(update={"ckpt": str(place)})
     return suite.model_copy(update={"data": data, "checkpoint": checkpoint})
 
 
-def chosen_weights(suite: Suite, given: SuiteCheckpoint) -> Weights:
+def chosen_weights(suite: Suite, given: WeightsGiven) -> Weights:
     """The weights to judge: what the command line gives, and the rest from the suite.
 
     Each option that is given wins over the suite's. `trust_pickle` is of one file, so the suite's
@@ -192,7 +189,7 @@ def chosen_weights(suite: Suite, given: SuiteCheckpoint) -> Weights:
     ckpt = given.ckpt or own.ckpt
     if ckpt is None:
         raise ConfigError("no checkpoint: give --ckpt, or `checkpoint: {ckpt: ...}` in the suite")
-    if not ckpt.startswith(_RANDOM) and not Path(ckpt).is_file():
+    if not is_random(ckpt) and not Path(ckpt).is_file():
         raise ConfigError(f"no checkpoint file {ckpt}")
     return Weights(
         ckpt=ckpt,
@@ -204,10 +201,11 @@ def chosen_weights(suite: Suite, given: SuiteCheckpoint) -> Weights:
 
 
 def require_possible_suite(path: Path, suite: Suite) -> None:
-    """Stop on what is wrong with a suite's tasks and folders before the first of them runs.
+    """Stop on what is wrong with a suite's tasks and data before anything is made, read or run.
 
     Raises:
-        ConfigError: no such folder, or a task, preset or setting that no family of backbones has.
+        ConfigError: no such folder, a task, preset or setting that no family of backbones has, or
+            made-up pictures of another layout than the task's data set.
     """
     from vicregl_bench.tasks.protocol import require_possible
 
@@ -217,12 +215,70 @@ def require_possible_suite(path: Path, suite: Suite) -> None:
     for index, row in enumerate(suite.tasks):
         try:
             require_possible(row.task, row.profile, row.overrides, row.preset)
+            _require_fitting(row, suite.data[row.data])
         except ConfigError as error:
             raise ConfigError(f"suite {path}: tasks[{index}] ({row.name}): {error}") from None
 
 
+def require_weights(path: Path, suite: Suite, weights: Weights) -> None:
+    """Read the checkpoint once, and stop where it, or a task on it, cannot be.
+
+    Raises:
+        CheckpointError: the file cannot be read or does not hold the backbone whole.
+        ConfigError: an option that does not fit, or a task or setting that is not for this family
+            of backbones.
+    """
+    from vicregl_bench.tasks.protocol import load_task
+
+    source = weights.read()
+    for index, row in enumerate(suite.tasks):
+        try:
+            load_task(
+                row.task,
+                row.profile,
+                row.overrides,
+                family=source.architecture.family,
+                arch=source.arch,
+                preset=row.preset,
+                suggested=source.card.detection_preset,
+            )
+        except ConfigError as error:
+            raise ConfigError(f"suite {path}: tasks[{index}] ({row.name}): {error}") from None
+
+
+def _require_fitting(row: SuiteTask, data: SuiteData) -> None:
+    """Stop on made-up pictures that the task cannot read.
+
+    Raises:
+        ConfigError: they are of another layout than the task's data set.
+    """
+    from vicregl_bench.tasks.protocol import load_task, protocol_info
+
+    if data.generate is None:
+        return
+    family = (protocol_info(row.task).only or ("resnet",))[0]
+    own = load_task(row.task, row.profile, family=family).settings.data.dataset
+    wanted = row.overrides.get("data.dataset", own)
+    kind = data.generate.kind
+    if wanted in read_as(kind):
+        return
+    kinds = [one for one in MAKERS if wanted in read_as(one)]
+    advice = f"generate kind {kinds[0]}" if kinds else "give a root, for it cannot be made up"
+    raise ConfigError(f"{row.task} reads {wanted}, and data.{row.data} is made as {kind}: {advice}")
+
+
+def read_as(kind: str) -> tuple[str, ...]:
+    """The data sets of tasks that are read from made-up pictures of a layout."""
+    return _READ_AS.get(kind, (kind,))
+
+
 def suite_jobs(
-    suite: Suite, weights: Weights, out: Path, options: dict[str, str] | None = None
+    suite: Suite,
+    weights: Weights,
+    out: Path,
+    options: dict[str, str] | None = None,
+    *,
+    force: bool = False,
 ) -> dict[str, Job]:
     """The job of each row, by its name; made-up pictures are made, below `out`/data.
 
@@ -231,6 +287,7 @@ def suite_jobs(
         weights: to judge.
         out: folder of records.
         options: of `vicregl-bench run`, for every job, name without dashes -> value.
+        force: run again what is there.
 
     Raises:
         DataError: the folder of made-up pictures holds something else, or cannot be written.
@@ -246,6 +303,7 @@ def suite_jobs(
             profile=row.profile,
             options=row.options | (options or {}),
             overrides=row.overrides,
+            force=force,
         )
         for row in suite.tasks
     }

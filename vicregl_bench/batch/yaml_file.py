@@ -1,5 +1,6 @@
 """YAML files that users write, read strictly: what is wrong is named with its file and key."""
 
+import re
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,6 +11,8 @@ from pydantic import BaseModel, ValidationError
 from vicregl_bench.errors import ConfigError
 
 _MOST_BYTES = 1 << 20
+# how the words of a validator begin that name a key below their own model, as in "name: it is empty"
+_PLACE = re.compile(r"[a-z_]+(\[\d+\])?(\.[a-z_]+)*: ")
 _MERGE = "tag:yaml.org,2002:merge"  # `<<`, which may stand several times
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -57,11 +60,11 @@ def read_yaml(path: Path, model: type[Model], example: str) -> Model:
     try:
         return model.model_validate(loaded)
     except ValidationError as error:
-        raise ConfigError(f"{path}, {_first_problem(error)}") from error
+        raise ConfigError(f"{path}, {first_problem(error)}") from error
 
 
-def _first_problem(error: ValidationError) -> str:
-    """Key and reason of the first problem."""
+def first_problem(error: ValidationError) -> str:
+    """Key and reason of the first problem, in words; the reason alone where it names its key."""
     first = error.errors(include_url=False)[0]
     where = ""
     for part in first["loc"]:
@@ -72,4 +75,5 @@ def _first_problem(error: ValidationError) -> str:
         "too_short": "it needs at least one entry",
     }
     said = words.get(first["type"], first["msg"].removeprefix("Value error, "))
-    return f"{where or 'as a whole'}: {said}"
+    between = "." if _PLACE.match(said) else ": "
+    return f"{where}{between}{said}" if where else said

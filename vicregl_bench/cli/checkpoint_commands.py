@@ -63,11 +63,12 @@ def _inspect(
     trust_pickle: bool,
 ) -> dict[str, Any]:
     from vicregl_bench.backbones.layer_statistics import constant, layer_statistics, untrained
-    from vicregl_bench.backbones.source import RANDOM_PREFIX, read_backbone
+    from vicregl_bench.backbones.names import is_random
+    from vicregl_bench.backbones.source import read_backbone
     from vicregl_bench.backbones.zoo import find_architecture
     from vicregl_bench.checkpoints import find_reader, read_file, summarise_file
 
-    if ckpt.startswith(RANDOM_PREFIX):
+    if is_random(ckpt):
         raise ConfigError("inspect takes a file; random weights have nothing to inspect")
     if method is not None:
         find_reader(method)
@@ -199,9 +200,10 @@ def convert(
     from vicregl_bench.checkpoints.convert import convert_state, save_converted
 
     with contextlib.redirect_stdout(sys.stderr):
-        from vicregl_bench.backbones.source import RANDOM_PREFIX, read_backbone
+        from vicregl_bench.backbones.names import is_random
+        from vicregl_bench.backbones.source import read_backbone
 
-        if ckpt.startswith(RANDOM_PREFIX):
+        if is_random(ckpt):
             raise ConfigError("convert takes a file; random weights have nothing to convert")
         if out.exists() and Path(ckpt).exists() and out.samefile(ckpt):
             raise ConfigError(f"{out} is the checkpoint itself; choose another --out")

@@ -5,7 +5,7 @@ import io
 import logging
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -108,7 +108,12 @@ def _class_numbers(one: "ClassDifference") -> dict[str, Any]:
     numbers = _numbers(one.paired)
     if not one.tested:
         numbers |= {"low": None, "high": None, "b_above_a": None, "p": None}
-    return {"class": one.name, **numbers, "survives_holm": one.survives}
+    return {
+        "class": one.name,
+        **numbers,
+        "significant": one.marked,
+        "survives_holm": one.survives,
+    }
 
 
 def _tree(found: "Comparison") -> dict[str, Any]:
@@ -140,8 +145,6 @@ def _csv(found: "Comparison") -> str:
 
 
 def _markdown(found: "Comparison") -> str:
-    import pandas as pd
-
     title = metric_title(found.metric)
     sides = []
     for letter, record, score, seeds in (
@@ -161,26 +164,30 @@ def _markdown(found: "Comparison") -> str:
                 title: f"{score:.2f}{spread}",
             }
         )
+    task = found.a.task
     parts = [
-        f"{found.a.task.title}: {found.a.task.name} v{found.a.task.version}, {title} in percent",
-        pd.DataFrame(sides).to_markdown(index=False, disable_numparse=True),
+        _table(f"{task.title}: {task.name} v{task.version}, {title} in percent", sides),
         found.verdict[0].upper() + found.verdict[1:] + ".",
         f"In {100 * found.whole.above:.1f} % of 1,000 reweightings of the pictures B is above A.",
     ]
     if found.classes:
-        rows = [_row(one) for one in found.classes]
-        parts += [
-            pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True),
-            _footnote(found),
-        ]
+        parts += [_table("By class", [_row(one) for one in found.classes]), _footnote(found)]
     return "\n\n".join(parts)
+
+
+def _table(caption: str, rows: Sequence[dict[str, str]]) -> str:
+    from vicregl_bench.tables.rendering import Grid, RowGroup, render, text_cell
+
+    cells = tuple(tuple(map(text_cell, row.values())) for row in rows)
+    headings = tuple((name,) for name in rows[0])
+    return render(Grid(caption, headings, 1, (RowGroup("", cells),)), "markdown")
 
 
 def _row(one: "ClassDifference") -> dict[str, str]:
     row = {"class": one.name, "A": "–", "B": "–", "B − A": "–", "95 %": "–"}
     if one.paired is not None:
         paired = one.paired
-        mark = (_STRONG if one.survives else _MARK) if paired.excludes_zero else ""
+        mark = (_STRONG if one.survives else _MARK) if one.marked else ""
         row |= {
             "A": f"{paired.a:.1f}",
             "B": f"{paired.b:.1f}",
@@ -195,12 +202,13 @@ def _row(one: "ClassDifference") -> dict[str, str]:
 def _footnote(found: "Comparison") -> str:
     from vicregl_bench.tasks.paired import MIN_PICTURES
 
-    marked = sum(one.paired.excludes_zero for one in found.classes if one.paired is not None)
+    marked = sum(one.marked for one in found.classes)
     strong = sum(one.survives for one in found.classes)
     lines = [
-        f"Intervals of classes are over pictures alone. {_MARK} 0 is outside: {marked} of "
-        f"{found.tested} classes tested, where {found.by_chance:.1f} would be by chance if nothing "
-        f"differed. {_STRONG} also after Holm's correction for {found.tested} tests: {strong}."
+        f"Intervals of classes are over pictures alone. {_MARK} 0 is outside and p by Student's t "
+        f"at most 5 %: {marked} of {found.tested} classes tested, where {found.by_chance:.1f} "
+        f"would be by chance if nothing differed. {_STRONG} also after Holm's correction for "
+        f"{found.tested} tests: {strong}."
     ]
     few = sum(one.paired is not None and not one.tested for one in found.classes)
     if few:

@@ -1,6 +1,6 @@
 """`vicregl-bench data`: check a data root, or make pictures up."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -158,26 +158,11 @@ def make(
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """Make small textured pictures up in a genuine data set's layout."""
-    from vicregl_bench.data import (
-        make_ade20k,
-        make_cityscapes,
-        make_coco,
-        make_image_folder,
-        make_voc,
-        make_voc_boxes,
-    )
+    from vicregl_bench.data import MAKERS
 
-    makers: dict[str, Callable[..., Path]] = {
-        "voc": make_voc,
-        "cityscapes": make_cityscapes,
-        "ade20k": make_ade20k,
-        "voc_boxes": make_voc_boxes,
-        "coco": make_coco,
-        "folder": make_image_folder,
-    }
-    if layout not in makers:
-        raise ConfigError(f"no layout {layout!r}; use {', '.join(makers)}")
-    root = makers[layout](out, train=train, val=val, seed=seed)
+    if layout not in MAKERS:
+        raise ConfigError(f"no layout {layout!r}; use {', '.join(MAKERS)}")
+    root = MAKERS[layout](out, train=train, val=val, seed=seed)
     if as_json:
         print_json({"data_root": str(root), "train": train, "val": val, "seed": seed})
     else:

@@ -1,22 +1,25 @@
 """`vicregl-bench leaderboard`: checkpoints by protocols, ranked."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from vicregl_bench.cli.choices import TableFormat
 from vicregl_bench.cli.output import print_text
+from vicregl_bench.cli.records_options import (
+    RUNS,
+    Folders,
+    ZooFile,
+    read_zoo_names,
+    require_one_form,
+    warn_of_strangers,
+)
 from vicregl_bench.cli.reporter import StderrReporter
 from vicregl_bench.errors import ConfigError
 
-_RUNS = [Path("runs")]
-
 
 def leaderboard(
-    records: Annotated[
-        list[Path], typer.Option("--records", help="Folder of records; may be given several times.")
-    ] = _RUNS,
+    records: Folders = None,
     task: Annotated[str | None, typer.Option(help="Only these tasks: A,B.")] = None,
     method: Annotated[str | None, typer.Option(help="Only checkpoints of these methods.")] = None,
     backbone: Annotated[str | None, typer.Option(help="Only these architectures.")] = None,
@@ -24,9 +27,7 @@ def leaderboard(
     protocol: Annotated[
         str | None, typer.Option(help="Only these versions: voc_linear-v1,voc_linear-v2.")
     ] = None,
-    zoo: Annotated[
-        Path | None, typer.Option(help="zoo.yaml: what checkpoints are called (see `reproduce`).")
-    ] = None,
+    zoo: ZooFile = None,
     sort: Annotated[
         str,
         typer.Option(help="mean rank, checkpoint, method, backbone, a column's title or a task."),
@@ -51,14 +52,13 @@ def leaderboard(
         profiles=_names("--profile", profile),
         protocols=_names("--protocol", protocol),
     )
+    require_one_form(as_json, form)
     warn = StderrReporter().warn
-    naming = None
-    if zoo is not None:
-        from vicregl_bench.batch.zoo import read_zoo
-
-        naming = read_zoo(zoo).named
-    entries = chosen.keep(collect(records, warn).entries)
-    board = boards.leaderboard(entries, naming=naming, sort=sort)
+    named = read_zoo_names(zoo)
+    collected = collect(records or [RUNS], warn).entries
+    warn_of_strangers(named, collected, warn)
+    entries = chosen.keep(collected)
+    board = boards.leaderboard(entries, naming=None if named is None else named.named, sort=sort)
     if board.interrupted:
         runs = (
             "1 interrupted run is"

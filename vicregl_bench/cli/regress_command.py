@@ -1,5 +1,7 @@
 """`vicregl-bench regress`: a model's scores held against a baseline, for CI."""
 
+import contextlib
+import sys
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -9,11 +11,13 @@ import typer
 
 from vicregl_bench.cli.output import print_json, print_rows, print_text
 from vicregl_bench.cli.reporter import StderrReporter
+from vicregl_bench.cli.targets import require_file, require_folder
 from vicregl_bench.errors import EXIT_CHECK_FAILED, ConfigError
 
 if TYPE_CHECKING:
-    from vicregl_bench.batch.baseline import Entry
+    from vicregl_bench.batch.baseline import Accepted
     from vicregl_bench.batch.guard import Report, Verdict
+    from vicregl_bench.batch.weights import WeightsGiven
 
 _OUT = Path("runs")
 _COLUMNS = ["task", "metric", "score", "baseline", "difference", "tolerated", "status"]
@@ -22,6 +26,13 @@ _COLUMNS = ["task", "metric", "score", "baseline", "difference", "tolerated", "s
 class _Format(StrEnum):
     text = "text"
     markdown = "markdown"
+
+
+def _format(word: str) -> _Format:
+    try:
+        return _Format(word)
+    except ValueError:
+        raise typer.BadParameter(f"{word!r} is not one of {', '.join(_Format)}") from None
 
 
 def regress(
@@ -47,37 +58,74 @@ def regress(
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     workers: Annotated[int | None, typer.Option(min=0, help="Data loading processes.")] = None,
-    form: Annotated[_Format, typer.Option("--format")] = _Format.text,
+    force: Annotated[bool, typer.Option("--force", help="Run again what is in --out.")] = False,
+    form: Annotated[
+        _Format, typer.Option("--format", parser=_format, metavar="[text|markdown]")
+    ] = _Format.text,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
 ) -> None:
     """Run a suite of tasks and hold the scores against a baseline. Exit 1 if one fell."""
-    from vicregl_bench.batch.baseline import read_baseline, write_baseline
+    from vicregl_bench.batch.weights import WeightsGiven
+
+    require_folder("--out", out)
+    require_file("--baseline", baseline)
+    if junit is not None:
+        require_file("--junit", junit)
+    given = WeightsGiven(
+        ckpt=ckpt, arch=arch, method=method, prefix=prefix, trust_pickle=trust_pickle
+    )
+    options = {"device": device} | ({} if workers is None else {"workers": str(workers)})
+    report = _report(suite, baseline, given, out, options, update=update, force=force)
+    written = update and report.ran
+    _leave(report, suite, baseline if written else None, junit)
+    if as_json:
+        print_json(_document(report, suite, baseline, written))
+    else:
+        _print(report, baseline, form, update)
+    if not (written or (report.well and not update)):
+        raise typer.Exit(EXIT_CHECK_FAILED)
+
+
+def _report(
+    suite: Path,
+    baseline: Path,
+    given: "WeightsGiven",
+    out: Path,
+    options: dict[str, str],
+    *,
+    update: bool,
+    force: bool,
+) -> "Report":
+    """Run the suite and judge every row; files are checked before the first run.
+
+    Raises:
+        ConfigError: a suite or an option that is impossible, or no baseline without `update`.
+        CheckpointError: weights that cannot be read.
+        RecordError: a baseline that cannot be read.
+        RunInterruptedError: Ctrl-C.
+    """
+    from vicregl_bench.batch.baseline import read_baseline
     from vicregl_bench.batch.guard import guard
-    from vicregl_bench.batch.junit import write_junit
     from vicregl_bench.batch.suite import (
-        SuiteCheckpoint,
         chosen_weights,
         read_suite,
         require_possible_suite,
+        require_weights,
         suite_jobs,
     )
 
     accepted = read_baseline(baseline)
     if accepted is None and not update:
         raise ConfigError(f"no baseline at {baseline}: --update writes the first one")
-    if junit is not None and junit.is_dir():
-        raise ConfigError(f"--junit {junit} is a folder; name a file in it")
     wanted = read_suite(suite)
-    given = SuiteCheckpoint(
-        ckpt=ckpt, arch=arch, method=method, prefix=prefix, trust_pickle=trust_pickle
-    )
     weights = chosen_weights(wanted, given)
     require_possible_suite(suite, wanted)
-    options = {"device": device} | ({} if workers is None else {"workers": str(workers)})
-    jobs = suite_jobs(wanted, weights, out, options)
+    with contextlib.redirect_stdout(sys.stderr):
+        require_weights(suite, wanted, weights)
+    jobs = suite_jobs(wanted, weights, out, options, force=force)
     console, total = StderrReporter().console, len(jobs)
     order = {name: number for number, name in enumerate(jobs, start=1)}
-    report = guard(
+    return guard(
         jobs,
         accepted,
         {row.name: wanted.tolerance_of(row) for row in wanted.tasks},
@@ -85,17 +133,17 @@ def regress(
             f"{order[name]}/{total} {name}: {job.command()}", soft_wrap=True
         ),
     )
-    written = update and report.ran
-    if written:
+
+
+def _leave(report: "Report", suite: Path, baseline: Path | None, junit: Path | None) -> None:
+    """Write the files that are asked for."""
+    from vicregl_bench.batch.baseline import write_baseline
+    from vicregl_bench.batch.junit import write_junit
+
+    if baseline is not None:
         write_baseline(baseline, report.baseline())
     if junit is not None:
         write_junit(junit, report, suite.stem)
-    if as_json:
-        print_json(_document(report, suite, baseline, written))
-    else:
-        _print(report, baseline, form, update)
-    if not (written or (report.well and not update)):
-        raise typer.Exit(EXIT_CHECK_FAILED)
 
 
 def _document(report: "Report", suite: Path, baseline: Path, written: bool) -> dict[str, Any]:
@@ -112,7 +160,7 @@ def _document(report: "Report", suite: Path, baseline: Path, written: bool) -> d
 def _row_document(verdict: "Verdict") -> dict[str, Any]:
     measured, allowed = verdict.measured, verdict.tolerance
 
-    def dump(entry: "Entry | None") -> dict[str, Any] | None:
+    def dump(entry: "Accepted | None") -> dict[str, Any] | None:
         return None if entry is None else entry.model_dump(mode="json")
 
     return {
@@ -130,7 +178,7 @@ def _row_document(verdict: "Verdict") -> dict[str, Any]:
     }
 
 
-def _score(entry: "Entry | None") -> str:
+def _score(entry: "Accepted | None") -> str:
     if entry is None:
         return "–"
     return f"{entry.score:.2f}" + (f" ± {entry.std:.2f}" if entry.seeds > 1 else "")

@@ -13,13 +13,16 @@ from vicregl_bench.cli.choices import Precision, Profile, Select, TableFormat
 from vicregl_bench.cli.output import print_json, print_rows, print_text
 from vicregl_bench.cli.quiet import import_engine
 from vicregl_bench.cli.reporter import StderrReporter
-from vicregl_bench.errors import EXIT_CHECK_FAILED, ConfigError
+from vicregl_bench.cli.targets import require_folder
+from vicregl_bench.errors import EXIT_CHECK_FAILED, ConfigError, RecordError
 
 if TYPE_CHECKING:
-    from vicregl_bench.batch.matrix import Cell
+    from vicregl_bench.batch.matrix import MatrixCell
     from vicregl_bench.batch.reproduce import Failure
+    from vicregl_bench.batch.roots import Roots
     from vicregl_bench.batch.zoo import Zoo
     from vicregl_bench.records import Record
+    from vicregl_bench.records.collection import Entry
 
 _OUT = Path("runs")
 _Texts = dict[TableFormat, str]
@@ -74,41 +77,26 @@ def reproduce(
     """
     number = _table_number(table)
     reporter = StderrReporter()
+    require_folder("--out", out)
+    if render is not None:
+        require_folder("--render", render)
+    shared: dict[str, Any] = {
+        "out": out,
+        "profile": profile.value,
+        "select": select.value,
+        "device": device,
+        "precision": precision.value if precision else None,
+        "workers": workers,
+    }
     with contextlib.redirect_stdout(sys.stderr):
-        # imported late: torch and mmseg take seconds, a wrong option should not
-        from vicregl_bench.batch.matrix import (
-            Options,
-            make_matrix,
-            require_runnable,
-            table_tasks,
-        )
-        from vicregl_bench.batch.reproduce import run_missing
-        from vicregl_bench.batch.roots import read_roots
-        from vicregl_bench.batch.zoo import read_zoo, require_rows
-
-        wanted = table_tasks(number, _task_names(tasks))
-        checkpoints, roots = read_zoo(zoo), read_roots(data)
-        require_rows(checkpoints, number)
-        options = Options(
-            out=out,
-            profile=profile.value,
-            select=select.value,
-            device=device,
-            precision=precision.value if precision else None,
-            workers=workers,
-        )
         known = _measured(out, throughput or [], reporter)
-        import_engine("detection")
-        import_engine("segmentation")
-        cells = make_matrix(wanted, checkpoints, roots, options)
-    if not dry_run:
-        require_runnable(cells)
+        checkpoints, cells = _matrix(number, _task_names(tasks), zoo, data, shared, reporter)
     text_first = dry_run and not as_json and form is TableFormat.markdown
-    _show(cells, known, on_stdout=text_first)
     failures: Sequence[Failure] = ()
-    if not dry_run:
-        done = run_missing(cells, known, lambda text: _say(reporter, text))
-        cells, failures = list(done.cells), done.failures
+    if dry_run:
+        _show(cells, known, on_stdout=text_first)
+    else:
+        cells, failures = _run(cells, known, reporter)
     texts = _rendered(number, out, checkpoints, reporter)
     if not dry_run:
         _write(texts, out if render is None else render, number, reporter)
@@ -116,9 +104,83 @@ def reproduce(
         print_json([_plain(cell, known) for cell in cells])
     else:
         print_text(("\n" if text_first else "") + texts[form])
+    if dry_run:
+        from vicregl_bench.batch.matrix import require_runnable
+
+        require_runnable(cells)
     if failures:
         _show_failures(failures)
         raise typer.Exit(EXIT_CHECK_FAILED)
+
+
+def _matrix(
+    number: str,
+    only: list[str] | None,
+    zoo: Path,
+    data: Path,
+    shared: dict[str, Any],
+    reporter: StderrReporter,
+) -> tuple["Zoo", "list[MatrixCell]"]:
+    """The checkpoints, and the cells of the table with what is there of each.
+
+    Args:
+        number: of the table.
+        only: some of its tasks.
+        zoo: file of checkpoints.
+        data: file of data roots.
+        shared: fields of `batch.matrix.Options`.
+        reporter: told what takes time.
+
+    Raises:
+        ConfigError: a file, task or setting that is impossible.
+    """
+    # imported late: torch and mmseg take seconds, a wrong option should not
+    from vicregl_bench.batch.roots import read_roots
+    from vicregl_bench.batch.zoo import read_zoo, require_rows
+
+    checkpoints, roots = read_zoo(zoo), read_roots(data)
+    require_rows(checkpoints, number)
+    count = len(checkpoints.entries)
+    _say(reporter, f"reading {count} checkpoint{'s' if count > 1 else ''}")
+    from vicregl_bench.batch.matrix import Options, make_matrix, table_tasks
+
+    wanted = table_tasks(number, only)
+    for domain in _domains(wanted, roots):
+        import_engine(domain)
+    options = Options(**shared)
+    return checkpoints, make_matrix(
+        wanted, checkpoints, roots, options, lambda text: _say(reporter, text)
+    )
+
+
+def _domains(tasks: Sequence[str], roots: "Roots") -> list[str]:
+    """What planning the runs takes: the domains of those tasks that there are data for."""
+    from vicregl_bench.tasks.protocol import load_task, protocol_info
+
+    found = {
+        protocol_info(task).domain
+        for task in tasks
+        if roots.folder(task, load_task(task).settings.data.dataset) is not None
+    }
+    return sorted(found & {"detection", "segmentation"})
+
+
+def _run(
+    cells: "list[MatrixCell]", known: Sequence["Record"], reporter: StderrReporter
+) -> tuple["list[MatrixCell]", Sequence["Failure"]]:
+    """Show what is to be run, and run it: the cells as they are then, and what failed.
+
+    Raises:
+        ConfigError: bad input, before anything is run.
+        RunInterruptedError: Ctrl-C.
+    """
+    from vicregl_bench.batch.matrix import require_runnable
+    from vicregl_bench.batch.reproduce import run_missing
+
+    require_runnable(cells)
+    _show(cells, known, on_stdout=False)
+    done = run_missing(cells, known, lambda text: _say(reporter, text))
+    return list(done.cells), done.failures
 
 
 def _table_number(text: str) -> str:
@@ -149,7 +211,7 @@ def _say(reporter: StderrReporter, text: str) -> None:
     reporter.console.print(text, soft_wrap=True)
 
 
-def _show(cells: Sequence["Cell"], known: Sequence["Record"], *, on_stdout: bool) -> None:
+def _show(cells: Sequence["MatrixCell"], known: Sequence["Record"], *, on_stdout: bool) -> None:
     """The matrix for people, and what is left in all."""
     from collections import Counter
 
@@ -183,7 +245,7 @@ def _show(cells: Sequence["Cell"], known: Sequence["Record"], *, on_stdout: bool
         print_text(summary)
 
 
-def _score(cell: "Cell") -> str:
+def _score(cell: "MatrixCell") -> str:
     from vicregl_bench.records.metrics import metric_title
     from vicregl_bench.tables.frames import score_text
 
@@ -199,7 +261,7 @@ def _show_failures(failures: Sequence["Failure"]) -> None:
         print_rows(["failed", "checkpoint", "last words"], rows)
 
 
-def _plain(cell: "Cell", known: Sequence["Record"]) -> dict[str, Any]:
+def _plain(cell: "MatrixCell", known: Sequence["Record"]) -> dict[str, Any]:
     """A cell for programs."""
     from vicregl_bench.batch.estimate import estimate
 
@@ -225,14 +287,20 @@ def _rendered(
     """The table in every format: published, and measured where there is a record of any task."""
     from vicregl_bench.batch.matrix import table_tasks
     from vicregl_bench.records.collection import collect
-    from vicregl_bench.tables.paper_table import paper_csv, paper_grid, paper_table
+    from vicregl_bench.tables.paper_output import paper_csv, paper_grid
+    from vicregl_bench.tables.paper_table import paper_table
     from vicregl_bench.tables.rendering import render
     from vicregl_bench.tasks.protocol import protocol_info
 
-    there = out.is_dir() and any(out.glob("*.json"))
+    entries: Sequence[Entry] = ()
+    if out.is_dir() and any(out.glob("*.json")):
+        try:
+            entries = collect([out], reporter.warn).entries
+        except RecordError as error:  # none of them can be read: what failed is told all the same
+            reporter.warn(str(error))
     table = paper_table(
         number,
-        collect([out], reporter.warn).entries if there else (),
+        entries,
         naming=zoo.named,
         versions={task: protocol_info(task).version for task in table_tasks(number)},
     )
@@ -248,7 +316,6 @@ def _write(
 ) -> None:
     from vicregl_bench.records.store import write_file
 
-    folder.mkdir(parents=True, exist_ok=True)
     for form, text in texts.items():
         path = folder / f"table{number}.{_ENDINGS[form]}"
         write_file(path, f"{text}\n".encode())

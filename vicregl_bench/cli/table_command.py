@@ -8,27 +8,22 @@ import typer
 
 from vicregl_bench.cli.choices import TableFormat
 from vicregl_bench.cli.output import print_json, print_text
+from vicregl_bench.cli.records_options import (
+    RUNS,
+    Folders,
+    ZooFile,
+    read_zoo_names,
+    require_one_form,
+    warn_of_strangers,
+)
 from vicregl_bench.cli.reporter import StderrReporter
 from vicregl_bench.errors import ConfigError, RecordError
 
 if TYPE_CHECKING:
     from vicregl_bench.records.collection import Entry
-    from vicregl_bench.tables.named import Naming
     from vicregl_bench.tables.paper_table import Show
 
 Warn = Callable[[str], None]
-
-_RUNS = Path("runs")
-Folders = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--records", help="Folder of records (default: runs); may be given several times."
-    ),
-]
-ZooFile = Annotated[
-    Path | None,
-    typer.Option("--zoo", help="File of checkpoints: their names, rows of the paper, alpha."),
-]
 
 
 def table(
@@ -54,13 +49,8 @@ def table(
             "`vicregl-bench table 1`; `vicregl-bench leaderboard` shows all records"
         )
     from vicregl_bench.tables.layout import layout
-    from vicregl_bench.tables.paper_table import (
-        belonging,
-        paper_csv,
-        paper_grid,
-        paper_rows,
-        paper_table,
-    )
+    from vicregl_bench.tables.paper_output import paper_csv, paper_grid, paper_rows
+    from vicregl_bench.tables.paper_table import belonging, paper_table
     from vicregl_bench.tables.rendering import render
 
     warn = StderrReporter().warn
@@ -68,14 +58,21 @@ def table(
     show = _show(published, measured, both)
     if show == "published" and records:
         warn("--records is not read: --published shows the paper's numbers alone")
-    naming = _naming(zoo, number)
-    entries = [] if show == "published" else _entries(records, warn)
+    require_one_form(as_json, form)
+    named = read_zoo_names(zoo, rows_of=number)
+    measurable = any(column.protocol for column in printed.columns)
+    entries = [] if show == "published" or not measurable else _entries(records, warn)
+    if show != "published" and measurable:
+        warn_of_strangers(named, entries, warn)
+    if records and not measurable:
+        _require_folders(records)
     if show is None:
         show = "both" if belonging(number, entries) else "published"
         if show == "published" and records:
             tasks = ", ".join(dict.fromkeys(c.protocol for c in printed.columns if c.protocol))
             warn(f"no record belongs to table {number} ({tasks or 'no task does'}): the paper's")
     versions = {} if show == "published" else _versions(c.protocol for c in printed.columns)
+    naming = None if named is None else named.named
     shown = paper_table(number, entries, naming=naming, show=show, versions=versions)
     if as_json or form is TableFormat.csv:
         for remark in shown.remarks if show != "published" else ():
@@ -105,7 +102,10 @@ def figure(
         raise ConfigError(f"--out: figure 2 is drawn as {', '.join(FORMATS)}, not {out.name!r}")
     warn = StderrReporter().warn
     _versions([x, y])  # a task's name is wrong: say so
-    found = tradeoff(_entries(records, warn), naming=_naming(zoo, None), x=x, y=y)
+    named = read_zoo_names(zoo, rows_of="1")
+    entries = _entries(records, warn)
+    warn_of_strangers(named, entries, warn)
+    found = tradeoff(entries, naming=None if named is None else named.named, x=x, y=y)
     draw_tradeoff(found, out)
     for remark in found.remarks:
         warn(remark)
@@ -129,10 +129,10 @@ def _entries(folders: Sequence[Path] | None, warn: Warn) -> "Sequence[Entry]":
             _require_folders(folders)
             return []
         return collect(folders, warn).entries
-    if not any(_RUNS.glob("*.json")):
+    if not any(RUNS.glob("*.json")):
         return []
     try:
-        return collect([_RUNS], warn).entries
+        return collect([RUNS], warn).entries
     except RecordError as error:  # nobody asked for this folder
         warn(str(error))
         return []
@@ -142,17 +142,6 @@ def _require_folders(folders: Sequence[Path]) -> None:
     for folder in folders:
         if not folder.is_dir():
             raise ConfigError(f"--records: no folder {folder}; `vicregl-bench run` makes records")
-
-
-def _naming(path: Path | None, number: str | None) -> "Naming | None":
-    """What a zoo says of weights; a row that no table has is an error, measured or not."""
-    if path is None:
-        return None
-    from vicregl_bench.batch.zoo import read_zoo, require_rows
-
-    zoo = read_zoo(path)
-    require_rows(zoo, number or "1")
-    return zoo.named
 
 
 def _versions(tasks: Iterable[str]) -> dict[str, int]:

@@ -42,6 +42,7 @@ from vicregl_bench.data.detection import (
 )
 from vicregl_bench.data.fingerprint import Fingerprint, fingerprint, stat_key
 from vicregl_bench.data.generate import (
+    MAKERS,
     make_ade20k,
     make_cityscapes,
     make_coco,
@@ -66,6 +67,7 @@ __all__ = [
     "CLASSIFICATION_SETS",
     "DETECTION_SETS",
     "IGNORE",
+    "MAKERS",
     "MULTI_LABEL_SETS",
     "SEGMENTATION_SETS",
     "AnnotationError",

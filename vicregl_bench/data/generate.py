@@ -8,7 +8,7 @@ pipeline learns what can be learned.
 
 import json
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -326,6 +326,17 @@ def make_image_folder(
         write,
     )
     return Path(out)
+
+
+MAKERS: Mapping[str, Callable[..., Path]] = {
+    "voc": make_voc,
+    "cityscapes": make_cityscapes,
+    "ade20k": make_ade20k,
+    "voc_boxes": make_voc_boxes,
+    "coco": make_coco,
+    "folder": make_image_folder,
+}
+"""Every layout by its name on the command line and in suites; all take train, val and seed."""
 
 
 def coco_annotations(

@@ -75,6 +75,7 @@ def render_page(contents: Contents, title: str = TITLE) -> str:
                 "columns": contents.columns,
                 "rows": contents.rows,
                 "published": contents.published,
+                "printed": contents.printed,
             }
         ),
         details=_inlined_json([_deflated(text) for text in contents.details]),

@@ -2,20 +2,22 @@
 
 import json
 import math
-import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from vicregl_bench.page.labels import apart
 from vicregl_bench.records.collection import Entry
 from vicregl_bench.records.metrics import metric_title
-from vicregl_bench.records.schema import HeadResult, Record
+from vicregl_bench.records.schema import Record
+from vicregl_bench.tables.alpha_points import TABLES, published_points
 from vicregl_bench.tables.columns import Column
-from vicregl_bench.tables.frames import options_text, point_text
+from vicregl_bench.tables.facts import Facts, Identity, identity, not_comparable, weights_facts
+from vicregl_bench.tables.frames import curve_points, options_text, point_text
+from vicregl_bench.tables.layout import layout
 from vicregl_bench.tables.leaderboard import Row, finite_best, leaderboard
 from vicregl_bench.tables.named import Naming
-from vicregl_bench.tables.published import published
 
 # metrics of whole pictures; all others are dense
 _CLASSIFICATION = ("top1", "top5", "mean_per_class", "map", "map_area")
@@ -26,10 +28,13 @@ class Contents:
     """The page's data; every number is finite or None, no text is escaped.
 
     Attributes:
-        runs: one a record, in the order of the entries.
+        runs: one a record, in the order of the entries; `unlike` says why its score is not
+            comparable with the paper's, `apart` what tells it from others that are called so.
         columns: of the leaderboard: one a protocol, version, profile, preset, selection and data.
-        rows: of the leaderboard, with `cells`: index of a column -> run and rank.
-        published: VICRegL's points of the trade-off over alpha, with `scores` by protocol.
+        rows: of the leaderboard, with `cells`: index of a column -> run and rank, and `further`:
+            what a row of further runs of the same weights differs in, else empty.
+        published: VICRegL's points of the trade-off over alpha, as figure 2 has them.
+        printed: task -> metric of what `published` has of it.
         details: one JSON text a run: `record`, the whole record, and `curve`, its grid.
     """
 
@@ -37,6 +42,7 @@ class Contents:
     columns: tuple[dict[str, Any], ...]
     rows: tuple[dict[str, Any], ...]
     published: tuple[dict[str, Any], ...]
+    printed: dict[str, str]
     details: tuple[str, ...]
 
 
@@ -47,7 +53,7 @@ def page_contents(entries: Sequence[Entry], naming: Naming | None = None) -> Con
         entries: records in their places, interrupted ones too: they are listed among the runs, but
             are no part of the leaderboard.
         naming: what is said of weights that no file tells. Without a word of it, alpha is the
-            card's, where that has one.
+            card's, where that has one, and of VICReg 1.
 
     Raises:
         ConfigError: none of the records is finished.
@@ -55,37 +61,51 @@ def page_contents(entries: Sequence[Entry], naming: Naming | None = None) -> Con
     """
     board = leaderboard(entries, naming=naming)
     placed = {cell.entry.path: (row, cell) for row in board.rows for cell in row.cells.values()}
-    runs = tuple(
-        _run(entry, placed[entry.path][0].checkpoint, placed[entry.path][1].entry.marks, naming)
-        if entry.path in placed
-        else _run(entry, entry.record.checkpoint.name, entry.marks, naming)
-        for entry in entries
-    )
+    facts = weights_facts([entry.record for entry in entries], naming)
+    runs = []
+    for entry in entries:
+        about = facts[identity(entry.record)]
+        if entry.path in placed:
+            row, cell = placed[entry.path]
+            runs.append(_run(cell.entry, row.checkpoint, about.alpha))
+        else:
+            runs.append(_run(entry, about.name, about.alpha))
+    records = [entry.record for entry in entries]
+    names = [facts[identity(record)].name for record in records]
+    for run, text in zip(runs, apart(records, names), strict=True):
+        run["apart"] = text
     order = {entry.path: index for index, entry in enumerate(entries)}
     columns = {column: index for index, column in enumerate(board.titles)}
     return Contents(
-        runs=runs,
+        runs=tuple(runs),
         columns=tuple(_column(column, title) for column, title in board.titles.items()),
-        rows=tuple(_row(row, columns, order, runs) for row in board.rows),
-        published=_published_points(),
+        rows=tuple(_row(row, columns, order, facts, runs) for row in board.rows),
+        published=tuple(map(asdict, published_points())),
+        printed={
+            column.protocol: metric_title(column.metric)
+            for number in TABLES
+            for column in layout(number).columns
+            if column.protocol
+        },
         details=tuple(_details(entry.record) for entry in entries),
     )
 
 
-def _run(entry: Entry, name: str, marks: Sequence[str], naming: Naming | None) -> dict[str, Any]:
+def _run(entry: Entry, name: str, alpha: float | None) -> dict[str, Any]:
     record = entry.record
     task, checkpoint, data, best = record.task, record.checkpoint, record.data, finite_best(record)
-    named = naming(record) if naming else None
     return {
         "checkpoint": name,
         "method": checkpoint.method,
         "backbone": checkpoint.arch,
         "weights": checkpoint.weights_sha256[:8],
-        "alpha": _alpha(record, named.alpha if named else None),
+        "alpha": _number(alpha),
         "task": task.name,
         "version": task.version,
         "profile": task.profile,
         "preset": task.preset or "",
+        "select": task.select,
+        "precision": record.environment.precision,
         "data": f"{data.variant} ({data.train} + {data.val})",
         "fingerprint": data.fingerprint[:8],
         "metric": metric_title(task.metric),
@@ -98,19 +118,13 @@ def _run(entry: Entry, name: str, marks: Sequence[str], naming: Naming | None) -
         "options": options_text(best) if best else "",
         "seeds": best.seeds if best else None,
         "deviations": list(record.deviations),
-        "marks": list(marks),
+        "unlike": not_comparable(record),
+        "marks": list(entry.marks),
         "device": record.environment.device,
         "created": record.created,
         "key": record.key[:12],
         "file": entry.path.name,
     }
-
-
-def _alpha(record: Record, named: float | None) -> float | None:
-    given = record.checkpoint.card.get("alpha") if named is None else named
-    if isinstance(given, bool) or not isinstance(given, int | float):
-        return None
-    return _number(given)
 
 
 def _number(value: float | None) -> float | None:
@@ -121,7 +135,9 @@ def _column(column: Column, title: str) -> dict[str, Any]:
     return {
         "title": title,
         "task": column.task,
+        "version": column.version,
         "profile": column.profile,
+        "preset": column.preset,
         "data": f"{column.variant} ({column.train} + {column.val})",
         "metric": metric_title(column.metric),
         "description": column.description,
@@ -130,38 +146,26 @@ def _column(column: Column, title: str) -> dict[str, Any]:
 
 
 def _row(
-    row: Row, columns: Mapping[Column, int], order: Mapping[Path, int], runs: Sequence[Any]
+    row: Row,
+    columns: Mapping[Column, int],
+    order: Mapping[Path, int],
+    facts: Mapping[Identity, Facts],
+    runs: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
     cells = {
         columns[column]: {"run": order[cell.entry.path], "rank": cell.rank}
         for column, cell in row.cells.items()
     }
-    alphas = {runs[cell["run"]]["alpha"] for cell in cells.values()} - {None}
+    own = [runs[cell["run"]]["apart"] for cell in cells.values()] if row.turn else []
     return {
         "checkpoint": row.checkpoint,
+        "further": "; ".join(dict.fromkeys(filter(None, own))),
         "method": row.method,
         "backbone": row.backbone,
         "weights": row.weights_sha256[:8],
-        "alpha": alphas.pop() if len(alphas) == 1 else None,
-        "mean_rank": row.mean_rank,
+        "alpha": _number(facts[row.weights_sha256, row.backbone, row.method].alpha),
         "cells": cells,
     }
-
-
-def _published_points() -> tuple[dict[str, Any], ...]:
-    """Tables 1 and 2 of VICRegL by backbone and alpha; VICReg is their alpha 1."""
-    frame = published("vicregl")
-    frame = frame[frame["table"].isin(["1", "2"]) & (frame["protocol"] != "")]
-    vicreg = frame["method"] == "VICReg"
-    frame = frame.assign(alpha=frame["alpha"].mask(vicreg, 1.0))
-    points: dict[tuple[str, float], dict[str, float]] = {}
-    for number in frame.dropna(subset="alpha").to_dict("records"):
-        scores = points.setdefault((number["backbone"], number["alpha"]), {})
-        scores[number["protocol"]] = number["value"]
-    return tuple(
-        {"backbone": backbone, "alpha": alpha, "scores": scores}
-        for (backbone, alpha), scores in sorted(points.items())
-    )
 
 
 def _details(record: Record) -> str:
@@ -170,25 +174,9 @@ def _details(record: Record) -> str:
 
 
 def _curve(record: Record) -> list[dict[str, Any]]:
-    """As `frames.learning_rate_curve`, which takes a hundred times as long: a page has many."""
-    points: dict[tuple[float | None, str], list[HeadResult]] = {}
-    for result in record.results:
-        points.setdefault((_number(result.lr), options_text(result)), []).append(result)
     best = None if record.best is None else point_text(record.best)
-    curve = []
-    for (lr, options), seeds in points.items():
-        scores = [score for one in seeds if (score := _number(one.score)) is not None]
-        curve.append(
-            {
-                "point": point_text(seeds[0]),
-                "lr": lr,
-                "options": options,
-                "score": statistics.fmean(scores) if scores else None,
-                "std": statistics.pstdev(scores) if scores else None,
-                "diverged": len(seeds) - len(scores),
-                "best": point_text(seeds[0]) == best,
-            }
-        )
-    return sorted(
-        curve, key=lambda point: -math.inf if point["lr"] is None else point["lr"], reverse=True
-    )
+    names = ("point", "lr", "options", "score", "std", "diverged")
+    return [
+        {name: point[name] for name in names} | {"best": point["point"] == best}
+        for point in curve_points(record)
+    ]

@@ -21,13 +21,26 @@ const look = (index) => ({
 
 const drawn = new Map();
 
+// A legend's text as lines that fit below a plot
+function lines(id, text) {
+  const most = Math.max(24, Math.floor((element(id).clientWidth - 85) / 7)); // px of a letter
+  const parts = text.split(" ").flatMap((word) => word.match(new RegExp(`.{1,${most}}`, "gsu")) ?? []);
+  return parts.reduce((made, part) => {
+    const longer = made.length ? `${made.at(-1)} ${part}` : part;
+    return made.length && longer.length <= most ? [...made.slice(0, -1), longer] : [...made, part];
+  }, []);
+}
+const legendName = (id, text) => lines(id, text).map(escaped).join("<br>");
+const legendHeight = (id, texts) =>
+  texts.reduce((sum, text) => sum + 4 + 18 * lines(id, text).length, 0);
+
 async function plot(id, data, layout) {
   drawn.set(id, [data, layout]);
   const Plotly = await loadPlotly();
   [data, layout] = drawn.get(id); // the latest, if there was another call meanwhile
   const style = getComputedStyle(document.documentElement);
   const [text, line] = ["--text", "--line"].map((name) => style.getPropertyValue(name).trim());
-  const axis = { gridcolor: line, zerolinecolor: text, linecolor: line, automargin: true };
+  const base = { gridcolor: line, zerolinecolor: text, linecolor: line, automargin: true };
   await Plotly.react(
     element(id),
     data,
@@ -39,8 +52,11 @@ async function plot(id, data, layout) {
       legend: { x: 0, y: 0, yref: "container", yanchor: "bottom" },
       height: 420,
       ...layout,
-      xaxis: { ...axis, ...layout.xaxis },
-      yaxis: { ...axis, ...layout.yaxis },
+      ...Object.fromEntries(
+        ["xaxis", "yaxis", "yaxis2"]
+          .filter((name) => layout[name])
+          .map((name) => [name, { ...base, ...layout[name] }]),
+      ),
     },
     { responsive: true, displaylogo: false, displayModeBar: false },
   );
@@ -51,18 +67,21 @@ const redraw = () => drawn.forEach(([data, layout], id) => plot(id, data, layout
 // The trade-off over alpha
 
 // scores to choose from: columns of the leaderboard, and printed protocols without one
+const MARK = "†"; // not comparable with the printed numbers
+const MOST_LABELS = 12; // of one plot; more are told by pointing alone
+
 function tradeoffChoices(dense) {
-  const wide = ["voc_linear", "voc_linear_ft", "cityscapes_linear", "ade20k_linear"];
-  const printed = dense ? wide : ["imagenet_linear"];
+  const paperDense = ["voc_linear", "voc_linear_ft", "cityscapes_linear", "ade20k_linear"];
+  const paper = dense ? paperDense : ["imagenet_linear"];
   const known = columns.flatMap((column, index) =>
     column.dense === dense && rows.some((row) => row.alpha !== null && row.cells[index])
-      ? [{ index, task: column.task, text: `${column.title}, ${column.metric}` }]
+      ? [{ index, task: column.task, metric: column.metric, text: `${column.title}, ${column.metric}` }]
       : [],
   );
-  const others = printed
+  const others = paper
     .filter((task) => known.every((one) => one.task !== task))
-    .map((task) => ({ index: null, task, text: `${task} (printed)` }));
-  return [...known, ...others];
+    .map((task) => ({ index: null, task, metric: printed[task], text: `${task} (printed)` }));
+  return [...known, ...others].map((one) => ({ ...one, axis: `${one.task}: ${one.metric} (%)` }));
 }
 
 function tradeoffPoints(x, y) {
@@ -71,20 +90,45 @@ function tradeoffPoints(x, y) {
     .map((row) => {
       const [a, b] = [x, y].map(({ index }) => {
         const cell = index === null ? undefined : row.cells[index];
-        return cell ? runs[cell.run].score : null;
+        return cell ? runs[cell.run] : null;
       });
-      return { series: `${row.backbone}, measured`, name: row.checkpoint, alpha: row.alpha, a, b };
+      return {
+        backbone: row.backbone,
+        printed: false,
+        name: [row.checkpoint, row.further].filter(Boolean).join(", "),
+        alpha: row.alpha,
+        a: a?.score ?? null,
+        b: b?.score ?? null,
+        std: { a: a?.std ?? null, b: b?.std ?? null },
+        unlike: { a: a?.unlike ?? [], b: b?.unlike ?? [] },
+      };
     });
-  const printed = published.map((point) => ({
-    series: `${point.backbone}, printed`,
-    name: "VICRegL",
+  // a printed score stands on an axis of its own metric alone
+  const score = (point, { task, metric }) =>
+    printed[task] === metric ? (point.scores[task] ?? null) : null;
+  const paper = published.map((point) => ({
+    backbone: point.backbone,
     printed: true,
+    name: "VICRegL",
     alpha: point.alpha,
-    a: point.scores[x.task] ?? null,
-    b: point.scores[y.task] ?? null,
+    a: score(point, x),
+    b: score(point, y),
+    std: { a: null, b: null },
+    unlike: { a: [], b: [] },
   }));
-  const points = [...measured, ...printed].filter(({ a, b }) => a !== null || b !== null);
-  return points.sort((one, other) => one.alpha - other.alpha);
+  const points = [...measured, ...paper]
+    .filter(({ a, b }) => a !== null || b !== null)
+    .sort((one, other) => one.alpha - other.alpha);
+  // a mark in the legend where one of a series is marked
+  const marked = new Set(
+    points.filter((one) => one.unlike.a.length + one.unlike.b.length).map((one) => one.backbone),
+  );
+  return points.map((point) => ({
+    ...point,
+    series: point.printed
+      ? `printed in the paper (full protocol): ${point.backbone}`
+      : `${point.backbone}, measured${marked.has(point.backbone) ? MARK : ""}`,
+  }));
 }
 
 function grouped(points) {
@@ -102,67 +146,101 @@ function drawTradeoff() {
   });
   const points = tradeoffPoints(x, y);
   const known = [...new Set(points.map(({ series }) => series))];
-  const style = ({ series, printed }, dash) => {
+  const style = ({ series, printed }) => {
     const { colour, symbol: filled } = look(known.indexOf(series));
     const symbol = printed ? `${filled}-open` : filled;
-    return { line: { color: colour, dash }, marker: { color: colour, symbol, size: 10 } };
+    const line = { color: colour, dash: printed ? "dot" : "solid" };
+    return { line, marker: { color: colour, symbol, size: 10 } };
   };
-  const scatter = grouped(points.filter(({ a, b }) => a !== null && b !== null));
-  const lines = (key) => grouped(points.filter((point) => point[key] !== null));
-  const legend = (traces) => ({
-    height: 370 + 22 * traces.length,
-    margin: { l: 50, r: 30, t: 40, b: 65 + 22 * traces.length },
-    showlegend: true,
-  });
-  const trace = (title, group, dash, xs, ys, words) => ({
+  // why a point is not comparable with the printed ones, by one score (a, b) or both
+  const reasons = ({ unlike }, keys) => [...new Set(keys.flatMap((key) => unlike[key]))];
+  const mark = (point, ...keys) => (reasons(point, keys).length ? MARK : "");
+  const spread = (point, key) =>
+    fixed(point[key]) + (point.std[key] === null ? "" : ` ± ${fixed(point.std[key])}`) + mark(point, key);
+  const axes = { a: x.axis, b: y.axis };
+  const hover = (point, keys) =>
+    [
+      `${point.name}, alpha ${point.alpha}${point.printed ? ", printed" : ""}`,
+      ...keys.map((key) => `${axes[key]} ${spread(point, key)}`),
+      ...reasons(point, keys).flatMap((reason) => `${MARK} ${reason}`.split("; ")),
+    ].map(escaped).join("<br>");
+  const labelled = points.filter((point) => !point.printed).length <= MOST_LABELS;
+  const trace = (id, [title, group], keys, xs, ys, words, places) => ({
     type: "scatter",
-    mode: "lines+markers+text",
+    mode: group[0].printed || !labelled ? "lines+markers" : "lines+markers+text",
     cliponaxis: false,
-    name: escaped(title),
+    name: legendName(id, title),
+    legendgroup: title,
     x: group.map(xs),
     y: group.map(ys),
     text: group.map(words),
-    textposition: "top center",
-    hovertext: group.map((point) => escaped(`${point.name}, alpha ${point.alpha}`)),
-    ...style(group[0], dash),
+    textposition: group.map((_, at) => places[at % places.length]),
+    hovertext: group.map((point) => hover(point, keys)),
+    hoverinfo: "text",
+    ...style(group[0]),
   });
-  const over = [
-    ["b", y, "solid"],
-    ["a", x, "dot"],
-  ].flatMap(([key, of, dash]) =>
-    lines(key).map(([title, group]) => [`${title}: ${of.task}`, group, key, dash]),
+  const scatter = grouped(points.filter(({ a, b }) => a !== null && b !== null));
+  const over = ["b", "a"].flatMap((key) =>
+    grouped(points.filter((point) => point[key] !== null)).map((group) => ({ key, group })),
   );
+  const legend = (id, titles, height) => {
+    const below = legendHeight(id, titles);
+    return {
+      height: height + below,
+      margin: { l: 50, r: 30, t: 40, b: 65 + below },
+      showlegend: true,
+    };
+  };
   element("alpha-numbers").replaceChildren(
     numbersTable(
       "Scores by alpha",
-      ["Series", "Checkpoint", "Alpha", x.text, y.text],
-      points.map(({ series, name, alpha, a, b }) => [series, name, alpha, fixed(a), fixed(b)]),
+      ["Series", "Checkpoint", "Alpha", x.axis, y.axis],
+      points.map((point) => [
+        point.series,
+        point.name,
+        point.alpha,
+        spread(point, "a"),
+        spread(point, "b"),
+      ]),
       2,
     ),
   );
+  element("alpha-note").hidden = points.every((point) => !mark(point, "a", "b"));
+  const twoLines = ({ task, metric }) => `${escaped(task)}<br>${escaped(metric)} (%)`;
+  const named = [...new Set(over.map(({ group: [title] }) => title))];
   return Promise.all([
     plot(
       "alpha-scatter",
-      scatter.map(([title, group]) =>
-        trace(title, group, "solid", (p) => p.a, (p) => p.b, (p) => `α ${p.alpha}`),
+      scatter.map((group) =>
+        trace(
+          "alpha-scatter", group, ["a", "b"],
+          (p) => p.a, (p) => p.b, (p) => `α ${p.alpha}${mark(p, "a", "b")}`,
+          ["top center", "bottom center"],
+        ),
       ),
       {
-        ...legend(scatter),
-        title: { text: "Points are labelled by alpha", font: { size: 13 } },
-        xaxis: { title: { text: escaped(x.text) } },
-        yaxis: { title: { text: escaped(y.text) } },
+        ...legend("alpha-scatter", scatter.map(([title]) => title), 370),
+        title: { text: "Measured points are labelled by alpha", font: { size: 13 } },
+        xaxis: { title: { text: escaped(x.axis) } },
+        yaxis: { title: { text: escaped(y.axis) } },
       },
     ),
     plot(
       "alpha-lines",
-      over.map(([title, group, key, dash]) =>
-        trace(title, group, dash, (p) => p.alpha, (p) => p[key], () => ""),
-      ),
+      over.map(({ key, group }, at) => ({
+        ...trace(
+          "alpha-lines", group, [key],
+          (p) => p.alpha, (p) => p[key], (p) => mark(p, key), ["top center"],
+        ),
+        yaxis: key === "b" ? "y" : "y2",
+        showlegend: over.findIndex((one) => one.group[0] === group[0]) === at,
+      })),
       {
-        ...legend(over),
+        ...legend("alpha-lines", named, 470),
         title: { text: "Both scores over alpha", font: { size: 13 } },
-        xaxis: { title: { text: "alpha" } },
-        yaxis: { title: { text: "score, %" } },
+        xaxis: { title: { text: "alpha" }, anchor: "y2" },
+        yaxis: { title: { text: twoLines(y) }, domain: [0.55, 1] },
+        yaxis2: { title: { text: twoLines(x) }, domain: [0, 0.45] },
       },
     ),
   ]);
@@ -193,6 +271,19 @@ function show(name, note) {
 // records are read while the choice may change: what is not the latest call's is dropped
 const latest = { curves: 0, classes: 0 };
 
+const unique = (list, get) => [...new Set(list.map(get))];
+
+// what keeps curves on one axis from being compared
+function mixed(list) {
+  const words = [
+    ["metrics", unique(list, (run) => run.metric)],
+    ["protocols", unique(list, protocolText)],
+    ["data", unique(list, (run) => `${run.data} ${run.fingerprint}`)],
+  ].filter(([, values]) => values.length > 1);
+  const told = words.map(([word, values]) => `${word} (${values.join("; ")})`).join(", ");
+  return told && `Not to be compared on one axis: these records are of different ${told}.`;
+}
+
 async function drawCurves(chosen) {
   const call = ++latest.curves;
   const read = await Promise.all(chosen.map(details));
@@ -206,12 +297,14 @@ async function drawCurves(chosen) {
   element("curves-plot").hidden = element("curves-details").hidden = !found.length;
   const missing = without.map(({ run }) => runText(run)).join("; ");
   const left = missing ? `Without learning rates: ${missing}.` : "";
-  show("curves", chosen.length ? left : "Choose records in the table of records.");
+  const drawnRuns = found.map(({ run }) => run);
+  const notes = [left, mixed(drawnRuns)].filter(Boolean).join(" ");
+  show("curves", chosen.length ? notes : "Choose records in the table of records.");
   if (!found.length) return;
   const series = found.flatMap(({ run, curve }) => {
     const options = [...new Set(curve.map((point) => point.options))];
     return options.map((option) => ({
-      title: [runText(run), run.metric, option].filter(Boolean).join(", "),
+      title: `${run.metric}: ${[runText(run), option].filter(Boolean).join(", ")}`,
       points: curve.filter((point) => point.options === option).sort((a, b) => a.lr - b.lr),
     }));
   });
@@ -226,6 +319,8 @@ async function drawCurves(chosen) {
       ),
     ),
   );
+  const below = legendHeight("curves-plot", series.map(({ title }) => title));
+  const metrics = unique(drawnRuns, (run) => run.metric);
   await plot(
     "curves-plot",
     series.map(({ title, points }, index) => {
@@ -233,7 +328,7 @@ async function drawCurves(chosen) {
       return {
         type: "scatter",
         mode: "lines+markers",
-        name: escaped(title),
+        name: legendName("curves-plot", title),
         x: points.map(({ lr }) => lr),
         y: points.map(({ score }) => score),
         error_y: { type: "data", array: points.map(({ std }) => std ?? 0), color: colour },
@@ -242,11 +337,11 @@ async function drawCurves(chosen) {
       };
     }),
     {
-      height: 380 + 22 * series.length,
+      height: 380 + below,
       legend: { x: 0, y: 0, yref: "container", yanchor: "bottom" },
-      margin: { l: 50, r: 15, t: 10, b: 70 + 22 * series.length },
+      margin: { l: 50, r: 15, t: 10, b: 70 + below },
       xaxis: { type: "log", title: { text: "learning rate" } },
-      yaxis: { title: { text: "score, %" } },
+      yaxis: { title: { text: metrics.length === 1 ? `${metrics[0]} (%)` : "score (%)" } },
       showlegend: true,
     },
   );
@@ -257,13 +352,29 @@ async function drawCurves(chosen) {
 const MOST_BARS = 60;
 
 function comparability(a, b) {
-  const words = [];
-  if (a.metric !== b.metric) words.push(`other metrics (${a.metric}, ${b.metric})`);
-  if (a.task !== b.task || a.version !== b.version || a.profile !== b.profile) {
-    words.push("other protocols");
-  }
-  if (a.fingerprint !== b.fingerprint) words.push("other data");
-  return words.length ? `These differ in more than the checkpoint: ${words.join(", ")}. ` : "";
+  const pairs = [
+    ["metrics", (run) => run.metric],
+    ["protocols", (run) => `${run.task} v${run.version}`],
+    ["profiles", (run) => run.profile],
+    ["presets", (run) => run.preset || "none"],
+    ["chosen on", (run) => run.select],
+    ["precisions", (run) => run.precision],
+    ["data", (run) => `${run.data} ${run.fingerprint}`],
+  ].flatMap(([word, get]) => {
+    const [one, other] = [get(a), get(b)];
+    return one === other ? [] : [`${word} (${one}; ${other})`];
+  });
+  const alone = (one, other) => one.deviations.filter((text) => !other.deviations.includes(text));
+  const own = [["first", alone(a, b)], ["second", alone(b, a)]].flatMap(([which, texts]) =>
+    texts.length ? [`deviations of the ${which} alone (${texts.join("; ")})`] : [],
+  );
+  const words = [...pairs, ...own];
+  const same = a.weights === b.weights;
+  if (!words.length) return same ? "These are two runs of the same weights and settings. " : "";
+  const begin = same
+    ? "These are of the same weights and differ in their settings"
+    : "These differ in more than the checkpoint";
+  return `${begin}: ${words.join("; ")}. `;
 }
 
 async function drawClasses(first, second) {
@@ -276,7 +387,7 @@ async function drawClasses(first, second) {
     .filter((name) => ofA[name] !== null && (ofB[name] ?? null) !== null)
     .map((name) => ({ name, a: ofA[name], b: ofB[name], difference: ofB[name] - ofA[name] }))
     .sort((one, other) => other.difference - one.difference);
-  element("classes-plot").hidden = element("classes-details").hidden = !common.length;
+  for (const part of ["plot", "details", "how"]) element(`classes-${part}`).hidden = !common.length;
   if (!both) return show("classes", "Choose two records in the table of records.");
   const notes = comparability(runs[first], runs[second]);
   if (!common.length) return show("classes", `${notes}No class has a score in both records.`);
@@ -285,6 +396,8 @@ async function drawClasses(first, second) {
   const bars = many ? [...common.slice(0, half), ...common.slice(-half)] : common;
   const cut = many ? `The ${half} largest gains and losses of ${common.length} classes. ` : "";
   show("classes", notes + cut);
+  const files = [first, second].map((index) => runs[index].file).join(" ");
+  element("classes-command").textContent = `vicregl-bench compare ${files}`;
   const signed = (value) => (value > 0 ? "+" : "") + fixed(value);
   element("classes-numbers").replaceChildren(
     numbersTable(

@@ -34,7 +34,9 @@ const valueColumn = (title, get, show) => ({
   },
 });
 
-const wordsColumn = (title, get, options = {}) => ({
+// `content` is what its filter is made of, null for none
+const wordsColumn = (title, content, get, options = {}) => ({
+  ...(content ? filter(title, content) : {}),
   title,
   type: "words",
   data: null,
@@ -48,8 +50,9 @@ const wordsColumn = (title, get, options = {}) => ({
 
 const MEAN_RANK = 4;
 const FIXED_COLUMNS = 6; // before those of scores
-const SEARCH = { columnControl: [["search"]] };
-const LIST = { columnControl: [["searchList"]] };
+const filter = (title, content) => ({
+  columnControl: [{ extend: "dropdown", text: `Filter by ${title}`, content: [content] }],
+});
 
 function headings(table, list) {
   const line = (text) => h("span", { class: "heading-line" }, text);
@@ -80,16 +83,20 @@ function scoreButton(index) {
   const marks = markText(run)
     .map(([sign, words]) => `<abbr title="${escaped(words)}">${sign}</abbr>`)
     .join("");
-  const preset = run.preset ? ` <small>${escaped(run.preset)}</small>` : "";
   const label = escaped(`open the record of ${runText(run)}: ${scoreText(run)}`);
   return (
     `<button type="button" class="open" data-run="${index}" aria-label="${label}">` +
-    `${escaped(scoreText(run))}</button>${marks}${preset}`
+    `${escaped(scoreText(run))}</button>${marks}`
   );
 }
 
 const cellColumn = (column, index) => ({
-  lines: [column.title, `${column.data}, ${column.metric}`],
+  lines: [
+    column.title,
+    [column.data, column.metric, column.preset && `preset ${column.preset}`]
+      .filter(Boolean)
+      .join(", "),
+  ],
   hint: column.description,
   type: "value",
   className: "number",
@@ -104,29 +111,39 @@ const cellColumn = (column, index) => ({
   },
 });
 
+// columns of scores that are shown, and a row's cells in them
+let shown = columns.map(() => true);
+const shownCells = (row) =>
+  Object.entries(row.cells).flatMap(([index, cell]) => (shown[index] ? [cell] : []));
+
+function meanRank(row) {
+  const cells = shownCells(row);
+  return cells.length ? cells.reduce((sum, { rank }) => sum + rank, 0) / cells.length : null;
+}
+
 function leaderboard(DataTable) {
   const list = [
-    wordsColumn("Checkpoint", (row) => row.checkpoint, {
-      ...SEARCH,
+    wordsColumn("Checkpoint", "search", (row) => row.checkpoint, {
       className: "first",
       render: (row, kind) => {
         if (kind === "sort" || kind === "type") return row.checkpoint;
         if (kind !== "display") return searchable(row.checkpoint);
         const known = Object.values(row.cells).map((cell) => cell.run).join(",");
+        const further = row.further ? `<small>further run: ${escaped(row.further)}</small>` : "";
         return (
           `<button type="button" class="open" data-runs="${known}">${escaped(row.checkpoint)}` +
-          "</button>"
+          `</button>${further}`
         );
       },
     }),
-    wordsColumn("Method", (row) => row.method, LIST),
-    wordsColumn("Backbone", (row) => row.backbone, LIST),
+    wordsColumn("Method", "searchList", (row) => row.method),
+    wordsColumn("Backbone", "searchList", (row) => row.backbone),
     valueColumn("Alpha", (row) => row.alpha, general),
     {
-      ...valueColumn("Mean rank", (row) => row.mean_rank, (value) => fixed(value, 2)),
+      ...valueColumn("Mean rank", meanRank, (value) => fixed(value, 2)),
       orderSequence: ["asc", "desc"],
     },
-    valueColumn("Columns", (row) => Object.keys(row.cells).length, String),
+    valueColumn("Columns", (row) => shownCells(row).length, String),
     ...columns.map(cellColumn),
   ];
   const plain = headings(element("leaderboard-table"), list);
@@ -142,12 +159,13 @@ function leaderboard(DataTable) {
 
 // Shows the columns of a protocol and a profile ("" is any), and the rows with a score in them
 function showColumns(table, task, profile) {
-  const shown = columns.map(
+  shown = columns.map(
     (column) => (!task || column.task === task) && (!profile || column.profile === profile),
   );
   shown.forEach((visible, index) => table.column(FIXED_COLUMNS + index).visible(visible, false));
-  const hasScore = (text, row) => Object.keys(row.cells).some((index) => shown[index]);
+  const hasScore = (text, row) => shownCells(row).length > 0;
   table.search.fixed("columns", task || profile ? hasScore : null);
+  table.rows().invalidate(); // mean rank and number of columns
   table.columns.adjust().draw();
 }
 
@@ -166,8 +184,7 @@ function recordsTable(DataTable, chosen) {
         return `<input type="checkbox" data-choose="${index}" aria-label="${label}"${checked}>`;
       },
     },
-    wordsColumn("Checkpoint", (index) => runs[index].checkpoint, {
-      ...SEARCH,
+    wordsColumn("Checkpoint", "search", (index) => runs[index].checkpoint, {
       className: "first",
       render: (index, kind) => {
         const run = runs[index];
@@ -179,10 +196,10 @@ function recordsTable(DataTable, chosen) {
         );
       },
     }),
-    wordsColumn("Task", (index) => runs[index].task, LIST),
-    wordsColumn("Version", (index) => `v${runs[index].version}`, LIST),
-    wordsColumn("Profile", (index) => runs[index].profile, LIST),
-    wordsColumn("Metric", (index) => runs[index].metric, LIST),
+    wordsColumn("Task", "searchList", (index) => runs[index].task),
+    wordsColumn("Version", "searchList", (index) => `v${runs[index].version}`),
+    wordsColumn("Profile", "searchList", (index) => runs[index].profile),
+    wordsColumn("Metric", "searchList", (index) => runs[index].metric),
     {
       ...valueColumn("Score", (index) => runs[index].score, (_, index) => scoreText(runs[index])),
       render: (index, kind) => {
@@ -198,9 +215,9 @@ function recordsTable(DataTable, chosen) {
       (index) => runs[index].low,
       (_, index) => `${fixed(runs[index].low)} to ${fixed(runs[index].high)}`,
     ),
-    wordsColumn("Method", (index) => runs[index].method, LIST),
-    wordsColumn("Backbone", (index) => runs[index].backbone, LIST),
-    wordsColumn("Data", (index) => runs[index].data, LIST),
+    wordsColumn("Method", "searchList", (index) => runs[index].method),
+    wordsColumn("Backbone", "searchList", (index) => runs[index].backbone),
+    wordsColumn("Data", "searchList", (index) => runs[index].data),
     {
       ...valueColumn("Chosen point", (index) => runs[index].lr, general),
       render: (index, kind) => {
@@ -210,12 +227,11 @@ function recordsTable(DataTable, chosen) {
       },
     },
     valueColumn("Seeds", (index) => runs[index].seeds, String),
-    wordsColumn("Deviations", (index) => runs[index].deviations.join("; "), {
-      ...SEARCH,
+    wordsColumn("Deviations", "search", (index) => runs[index].deviations.join("; "), {
       className: "long",
     }),
-    wordsColumn("Device", (index) => runs[index].device, { ...LIST, className: "long" }),
-    wordsColumn("Date", (index) => runs[index].created.slice(0, 10), {
+    wordsColumn("Device", "searchList", (index) => runs[index].device, { className: "long" }),
+    wordsColumn("Date", null, (index) => runs[index].created.slice(0, 10), {
       orderSequence: ["desc", "asc"],
       render: (index, kind) => {
         const made = runs[index].created;

@@ -3,7 +3,7 @@
 const element = (id) => document.getElementById(id);
 const inlined = (id) => element(id).textContent;
 
-const { runs, columns, rows, published } = JSON.parse(inlined("summary"));
+const { runs, columns, rows, published, printed } = JSON.parse(inlined("summary"));
 
 async function inflated(base64) {
   const bytes = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
@@ -43,7 +43,17 @@ function h(tag, attributes = {}, ...children) {
 }
 
 const MISSING = "–";
-const fixed = (value, digits = 1) => (value === null ? MISSING : value.toFixed(digits).replace("-", "−"));
+
+// Python's rounding, which the commands print: of two equally near decimals the even one, where
+// toFixed takes the larger. Ties are odd multiples of 1 / 2^(digits + 1), which is exact.
+function rounded(size, digits) {
+  const text = size.toFixed(digits);
+  const tie = Math.abs((size * 2 ** (digits + 1)) % 2) === 1;
+  return tie && Number(text.at(-1)) % 2 ? (size - 0.1 ** (digits + 1)).toFixed(digits) : text;
+}
+
+const fixed = (value, digits = 1) =>
+  value === null ? MISSING : (value < 0 ? "−" : "") + rounded(Math.abs(value), digits);
 const general = (value) => (value === null ? "" : String(Number(value.toPrecision(6))));
 const plural = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
 
@@ -54,7 +64,7 @@ function scoreText(run) {
 
 const protocolText = (run) =>
   `${run.task} v${run.version} (${run.profile}${run.preset ? `, ${run.preset}` : ""})`;
-const runText = (run) => `${run.checkpoint}, ${protocolText(run)}`;
+const runText = (run) => [run.checkpoint, protocolText(run), run.apart].filter(Boolean).join(", ");
 
 // A table of plain cells; numbers are those of the columns after the first `words`
 function numbersTable(caption, head, body, words = 1) {

@@ -7,10 +7,13 @@ from pathlib import Path
 
 from vicregl_bench.errors import RecordError
 from vicregl_bench.records.schema import Record
-from vicregl_bench.records.store import read_record
+from vicregl_bench.records.store import read_files, record_files
 
 TOLERANCE = 1e-4
 """In percent: what is this close is the same result, as records round to four decimals."""
+
+ROUNDING = 0.2
+"""In points: contradictions below this may come from another machine or version."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,11 @@ class Entry:
     record: Record
     path: Path
     marks: tuple[str, ...] = ()
+
+    @property
+    def disputed(self) -> bool:
+        """Whether records of the same key contradict it: none of them is known to be right."""
+        return bool(self.marks)
 
 
 @dataclass(frozen=True)
@@ -84,25 +92,17 @@ def collect(folders: Sequence[Path], warn: Callable[[str], None]) -> Collection:
 
 def _read(folders: Sequence[Path], warn: Callable[[str], None]) -> tuple[list[Entry], list[str]]:
     """What can be read, each file once, and why the others cannot."""
-    entries: list[Entry] = []
     unreadable: list[str] = []
-    seen: set[Path] = set()
+
+    def leave_out(why: str) -> None:
+        unreadable.append(why)
+        warn(f"left out: {why}")
+
+    files: dict[Path, Path] = {}
     for folder in folders:
-        if not folder.is_dir():
-            but = " (it is a file)" if folder.exists() else ""
-            raise RecordError(
-                f"no folder of records at {folder}{but}; `vicregl-bench run` makes one"
-            )
-        for path in sorted(folder.glob("*.json")):
-            resolved = path.resolve()
-            if resolved in seen:
-                continue
-            seen.add(resolved)
-            try:
-                entries.append(Entry(read_record(path), path))
-            except RecordError as error:
-                unreadable.append(str(error))
-                warn(f"left out: {error}")
+        for path in record_files(folder):
+            files.setdefault(path.resolve(), path)
+    entries = [Entry(record, path) for path, record in read_files(files.values(), leave_out)]
     return entries, unreadable
 
 
@@ -157,10 +157,30 @@ def _result_text(record: Record) -> str:
 def _contradiction(results: Sequence[tuple[Entry, str]]) -> str:
     """One sentence for all of them: files, scores and machines."""
     said = [f"{entry.path}: {text} ({_machine(entry.record)})" for entry, text in results]
+    gap = _gap([entry.record for entry, _ in results])
+    why = "another machine or version may round otherwise"
+    if not gap < ROUNDING:
+        why = "they cannot both be right" if len(results) == 2 else "at most one can be right"
     return (
         f"records of one key, {results[0][0].record.key[:12]}, contradict each other; "
-        f"another machine or version may round otherwise: {'; '.join(said)}"
+        f"{why}: {'; '.join(said)}"
     )
+
+
+def _gap(records: Sequence[Record]) -> float:
+    """The largest difference in a metric that all have, in points; infinite of no number."""
+    bests = [record.best for record in records if record.best is not None]
+    if len(bests) < len(records):
+        return math.inf
+    names = set.intersection(*(set(best.scores) for best in bests))
+    columns: list[list[float | None]] = [[best.score for best in bests]]
+    columns += [[best.scores[name] for best in bests] for name in sorted(names)]
+    gap = 0.0
+    for column in columns:
+        known = [value for value in column if value is not None and math.isfinite(value)]
+        if known:
+            gap = max(gap, max(known) - min(known) if len(known) == len(column) else math.inf)
+    return gap
 
 
 def _machine(record: Record) -> str:

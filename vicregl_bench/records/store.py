@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -102,17 +102,41 @@ def read_records(folder: Path, warn: Callable[[str], None] | None = None) -> lis
     Raises:
         RecordError: no such folder, or, without `warn`, one of the files cannot be read.
     """
+    leave_out = None if warn is None else (lambda why: warn(f"left out: {why}"))
+    return [record for _, record in read_files(record_files(folder), leave_out)]
+
+
+def record_files(folder: Path) -> list[Path]:
+    """The files of records in a folder (not in its sub-folders), in order of file name.
+
+    Raises:
+        RecordError: no such folder.
+    """
     if not folder.is_dir():
-        raise RecordError(f"no folder of records at {folder}; `vicregl-bench run` makes one")
-    found = []
-    for path in sorted(folder.glob("*.json")):
+        but = " (it is a file)" if folder.exists() else ""
+        raise RecordError(f"no folder of records at {folder}{but}; `vicregl-bench run` makes one")
+    return sorted(folder.glob("*.json"))
+
+
+def read_files(
+    paths: Iterable[Path], leave_out: Callable[[str], None] | None
+) -> Iterator[tuple[Path, Record]]:
+    """Read files of records, in their order.
+
+    Args:
+        paths: of the files.
+        leave_out: told why a file cannot be read, which is left out; None: the first one stops.
+
+    Raises:
+        RecordError: without `leave_out`, one of the files cannot be read.
+    """
+    for path in paths:
         try:
-            found.append(read_record(path))
+            yield path, read_record(path)
         except RecordError as error:
-            if warn is None:
+            if leave_out is None:
                 raise
-            warn(f"left out: {error}")
-    return found
+            leave_out(str(error))
 
 
 def find_record(folder: Path, key: str) -> tuple[Path, Record] | None:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from vicregl_bench.records.schema import Record
+from vicregl_bench.tables.columns import beginnings
 from vicregl_bench.tables.named import Naming
 
 BACKBONES = {
@@ -46,6 +47,7 @@ class Facts:
         title: of the method, from its card.
         backbone: the papers' name of the architecture, where they have one.
         row: printed row that the user names for them.
+        random: whether the weights are made, not read.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Facts:
     alpha: float | None
     epochs: int | None
     row: str | None
+    random: bool = False
 
 
 def identity(record: Record) -> Identity:
@@ -89,6 +92,7 @@ def weights_facts(records: Iterable[Record], naming: Naming | None) -> dict[Iden
             alpha=alpha,
             epochs=None if epochs is None else round(epochs),
             row=None if known is None else known.row,
+            random=checkpoint.method == "random",
         )
     return _told_apart(found)
 
@@ -103,9 +107,21 @@ def _told_apart(found: dict[Identity, Facts]) -> dict[Identity, Facts]:
     hashes: dict[str, set[str]] = {}
     for (weights, _, _), facts in found.items():
         hashes.setdefault(facts.name, set()).add(weights)
+    short = {name: beginnings(some) for name, some in hashes.items() if len(some) > 1}
     return {
-        key: replace(facts, name=f"{facts.name} ({key[0][:8]})")
-        if len(hashes[facts.name]) > 1
+        key: replace(facts, name=f"{facts.name} ({short[facts.name][key[0]]})")
+        if facts.name in short
         else facts
         for key, facts in found.items()
     }
+
+
+def not_comparable(record: Record) -> list[str]:
+    """Why a record's scores are not comparable with the papers'; empty where they are."""
+    task = record.task
+    reasons = []
+    if task.profile != "paper":
+        reasons.append(f"profile {task.profile}, which is no protocol of the paper")
+    if record.deviations:
+        reasons.append(f"deviates from {task.name}: {'; '.join(record.deviations)}")
+    return reasons

@@ -1,14 +1,12 @@
 """Which of many records a table shows; names that do not exist are told with near ones."""
 
-import difflib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from vicregl_bench.errors import ConfigError
+from vicregl_bench.near import near_names
 from vicregl_bench.records.collection import Entry
 from vicregl_bench.records.schema import Record
-
-_FEW = 8  # names that an error lists where none is near
 
 
 @dataclass(frozen=True)
@@ -59,14 +57,3 @@ class Filter:
                 lambda record: f"{record.task.name}-v{record.task.version}",
             ),
         ]
-
-
-def near_names(name: str, known: Collection[str]) -> str:
-    """The end of an error about a name that is not known: those near it, or all if they are few."""
-    folded = {one.casefold(): one for one in known}
-    near = [folded[one] for one in difflib.get_close_matches(name.casefold(), folded)]
-    if near:
-        return f"; near it: {', '.join(near)}"
-    shown = sorted(known)[:_FEW]
-    more = f" and {len(known) - _FEW} more" if len(known) > _FEW else ""
-    return f"; there are: {', '.join(shown)}{more}"

@@ -1,6 +1,5 @@
 """The tables of VICRegL as the paper prints them: headings, groups, rows in order, numbers."""
 
-import difflib
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from vicregl_bench.errors import ConfigError
+from vicregl_bench.near import near_names
 from vicregl_bench.tables.published import published
 
 CAPTIONS = {
@@ -184,13 +184,10 @@ def find_row(table: Layout, name: str) -> PrintedRow | None:
     others = [layout(number) for number in CAPTIONS if number != table.number]
     if found is not None or any(_row_of(other, wanted) is not None for other in others):
         return found
-    known = {_plain(one): one for row in table.rows for one in row.names}
-    near = difflib.get_close_matches(wanted, known, n=3, cutoff=0.5)
-    here = ", ".join(repr(known[one]) for one in near) or ", ".join(
-        repr(row.name) for row in table.rows
-    )
+    known = [one for row in table.rows for one in row.names]
     raise ConfigError(
-        f"no printed row {name!r}, in table {table.number} or another; near are {here} "
+        f"no printed row {name!r}, in table {table.number} or another"
+        f"{near_names(name, known, plain=_plain, cutoff=0.5)} "
         f"(`vicregl-bench table {table.number} --published` shows all)"
     )
 

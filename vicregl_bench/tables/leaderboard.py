@@ -8,39 +8,52 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from vicregl_bench.errors import ConfigError
+from vicregl_bench.near import near_names
 from vicregl_bench.records.collection import Entry
 from vicregl_bench.records.schema import Best, Record
-from vicregl_bench.tables.columns import Column, beginnings, column, column_titles
-from vicregl_bench.tables.filters import near_names
-from vicregl_bench.tables.frames import options_text, score_text
-from vicregl_bench.tables.named import Named, Naming
+from vicregl_bench.tables.columns import Column, column, column_titles
+from vicregl_bench.tables.facts import Identity, identity, weights_facts
+from vicregl_bench.tables.frames import number_text, options_text, score_text
+from vicregl_bench.tables.named import Naming
 from vicregl_bench.tables.rendering import Grid, Part, RowGroup, text_cell
 
 MEAN_RANK = "mean rank"
 _TEXTS = ("checkpoint", "method", "backbone")
 _MISSING = text_cell("–")
+_LEGEND = (
+    "Best score in percent, with its deviation over seeds where there are several; in brackets the "
+    "rank in the column, the first bold where there are others."
+)
+_UNRANKED = (
+    "(–) is not ranked: a further run of weights that have a rank already, or records that "
+    "contradict each other."
+)
 
 
 @dataclass(frozen=True)
-class Cell:
+class RankedCell:
     """One record in its column.
 
     Attributes:
-        rank: 1 is the best of the column.
+        rank: 1 is the best of the column; None of what is not ranked: a further run of weights that
+            the column has already, and records that contradict each other.
+        leads: whether it has rank 1 before or beside others.
         notes: numbers of the leaderboard's notes that are about it, from 1.
     """
 
     entry: Entry
-    rank: int
+    rank: int | None
+    leads: bool = False
     notes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class Row:
-    """One set of weights in one architecture, or a further run of it with other settings.
+    """One set of weights in one architecture by one method, or a further run with other settings.
 
     Attributes:
-        checkpoint: its name, with the beginning of the weights' hash where others are called so.
+        checkpoint: its name, with the beginning of the weights' hash where others are called so,
+            and the number of a further run ("run 2").
         turn: 0, or of further runs 1, 2, ...
         cells: by column; columns it is not in are left out.
     """
@@ -50,12 +63,13 @@ class Row:
     backbone: str
     weights_sha256: str
     turn: int
-    cells: Mapping[Column, Cell]
+    cells: Mapping[Column, RankedCell]
 
     @property
-    def mean_rank(self) -> float:
-        """Over the columns that the row is in."""
-        return sum(cell.rank for cell in self.cells.values()) / len(self.cells)
+    def mean_rank(self) -> float | None:
+        """Over the columns that the row is ranked in; None where it is in none."""
+        ranks = [cell.rank for cell in self.cells.values() if cell.rank is not None]
+        return sum(ranks) / len(ranks) if ranks else None
 
 
 @dataclass(frozen=True)
@@ -79,22 +93,27 @@ def leaderboard(
 ) -> Leaderboard:
     """Rank checkpoints in every column and over all.
 
-    The rank in a column is one more than the number of rows with a higher score, as it is stored:
-    equal scores share the better rank, scores that merely look equal when rounded do not. Diverged
-    runs share the last rank. (No protocol chooses by a metric that is the better the lower.)
-
-    The mean rank is over the columns that a row is in: a column that it misses counts neither for
-    nor against it, so mean ranks of rows in other columns compare with care, and of a row that is
-    alone in its columns it is 1. Of equal mean ranks the row with more columns goes first.
+    The rank in a column is one more than the number of ranked rows with a higher score, as it is
+    stored: equal scores share the better rank, scores that merely look equal when rounded do not.
+    Diverged runs share the last rank. (No protocol chooses by a metric that is the better the
+    lower.)
 
     Several runs of the same weights in one column (other settings) are several rows. In the first
-    stands the one with the fewest deviations, then the newest; never the best because it is.
+    stands the one with the fewest deviations, then the newest; never the best because it is. It
+    alone is ranked: no weights compete with themselves. Records that contradict each other are
+    not ranked either, for nobody knows which of them is right.
+
+    The mean rank is over the columns that a row is ranked in: a column that it misses counts
+    neither for nor against it, so mean ranks of rows in other columns compare with care, and of a
+    row that is alone in its columns it is 1. Of equal mean ranks the row with more columns goes
+    first; further runs follow the first row of their weights, and what has no rank is last.
 
     Args:
         entries: records in their places; interrupted ones are left out.
         naming: what weights are called; None, or where it says nothing: the checkpoint's file.
         sort: `mean rank`, `checkpoint`, `method`, `backbone`, or a column: its title, protocol
-            (`voc_linear-v1`) or task, where no other is called so. Rows without it come last.
+            (`voc_linear-v1`) or task, where no other is called so. Rows without a rank there come
+            after those with one, rows without a record there last.
 
     Raises:
         ConfigError: no finished record, or no such column to sort by.
@@ -105,8 +124,7 @@ def leaderboard(
         raise ConfigError(f"no finished record to show{only or '; `vicregl-bench run` makes one'}")
     columns = sorted({column(entry.record) for entry in finished})
     titles = column_titles(columns)
-    ranks = _ranks(finished)
-    rows = _rows(finished, ranks, naming or (lambda record: None))
+    rows = _ranked(_rows(finished, naming))
     ordered = _sorted(rows, titles, sort)
     numbered, notes = _with_notes(ordered, columns)
     return Leaderboard(titles, tuple(numbered), tuple(notes), len(entries) - len(finished))
@@ -118,47 +136,60 @@ def finite_best(record: Record) -> Best | None:
     return None if best is None or not math.isfinite(best.score) else best
 
 
-def _ranks(entries: Sequence[Entry]) -> list[int]:
-    """The rank of each entry in its column."""
-    scores: dict[Column, list[float]] = {}
-    for entry in entries:
-        best = finite_best(entry.record)
-        scores.setdefault(column(entry.record), []).extend([] if best is None else [best.score])
-    for of_column in scores.values():
-        of_column.sort()
-    ranks = []
-    for entry in entries:
-        of_column, best = scores[column(entry.record)], finite_best(entry.record)
-        not_higher = 0 if best is None else bisect.bisect_right(of_column, best.score)
-        ranks.append(1 + len(of_column) - not_higher)
-    return ranks
+def _ranked(rows: Sequence[Row]) -> list[Row]:
+    """Rows with the rank of each cell that competes."""
+    competing: dict[Column, list[Entry]] = {}
+    for row in rows:
+        for of, cell in row.cells.items():
+            if _competes(row, cell):
+                competing.setdefault(of, []).append(cell.entry)
+    scores = {
+        of: sorted(best.score for one in entries if (best := finite_best(one.record)) is not None)
+        for of, entries in competing.items()
+    }
+
+    def ranked(row: Row, of: Column) -> RankedCell:
+        cell = row.cells[of]
+        if not _competes(row, cell):
+            return cell
+        best = finite_best(cell.entry.record)
+        not_higher = 0 if best is None else bisect.bisect_right(scores[of], best.score)
+        rank = 1 + len(scores[of]) - not_higher
+        leads = rank == 1 and best is not None and len(competing[of]) > 1
+        return replace(cell, rank=rank, leads=leads)
+
+    return [replace(row, cells={of: ranked(row, of) for of in row.cells}) for row in rows]
 
 
-def _rows(entries: Sequence[Entry], ranks: Sequence[int], naming: Naming) -> list[Row]:
+def _competes(row: Row, cell: RankedCell) -> bool:
+    return row.turn == 0 and not cell.entry.disputed
+
+
+def _rows(entries: Sequence[Entry], naming: Naming | None) -> list[Row]:
     places = sorted(range(len(entries)), key=lambda place: str(entries[place].path))
     places.sort(key=lambda place: entries[place].record.created, reverse=True)
     places.sort(key=lambda place: len(entries[place].record.deviations))
-    cells: dict[tuple[str, str, int], dict[Column, Cell]] = {}
+    cells: dict[tuple[Identity, int], dict[Column, RankedCell]] = {}
     for place in places:
         record = entries[place].record
-        identity, of = _identity(record), column(record)
+        of_weights, of = identity(record), column(record)
         turn = 0
-        while of in cells.get((*identity, turn), {}):
+        while of in cells.get((of_weights, turn), {}):
             turn += 1
-        first = cells[*identity, 0][of].entry if turn else None
+        first = cells[of_weights, 0][of].entry if turn else None
         entry = _further(entries[place], first)
-        cells.setdefault((*identity, turn), {})[of] = Cell(entry, ranks[place])
-    names = _names(entries, naming)
+        cells.setdefault((of_weights, turn), {})[of] = RankedCell(entry, None)
+    facts = weights_facts([entry.record for entry in entries], naming)
     return [
         Row(
-            checkpoint=names[weights, arch],
-            method=next(iter(of_row.values())).entry.record.checkpoint.method,
-            backbone=arch,
-            weights_sha256=weights,
+            checkpoint=facts[of_weights].name + (f", run {turn + 1}" if turn else ""),
+            method=of_weights[2],
+            backbone=of_weights[1],
+            weights_sha256=of_weights[0],
             turn=turn,
             cells=of_row,
         )
-        for (weights, arch, turn), of_row in cells.items()
+        for (of_weights, turn), of_row in cells.items()
     ]
 
 
@@ -170,39 +201,35 @@ def _further(entry: Entry, first: Entry | None) -> Entry:
     return replace(entry, marks=(mark,))
 
 
-def _identity(record: Record) -> tuple[str, str]:
-    return record.checkpoint.weights_sha256, record.checkpoint.arch
-
-
-def _names(entries: Sequence[Entry], naming: Naming) -> dict[tuple[str, str], str]:
-    """Weights and architecture -> name; with a part of the hash where other weights have it too."""
-    names: dict[tuple[str, str], str] = {}
-    for entry in entries:
-        identity = _identity(entry.record)
-        named: Named | None = naming(entry.record)
-        if named is not None:
-            names[identity] = named.name
-        else:
-            names.setdefault(identity, entry.record.checkpoint.name)
-    weights: dict[str, set[str]] = {}
-    for (sha256, _), name in names.items():
-        weights.setdefault(name, set()).add(sha256)
-    short = {name: beginnings(hashes) for name, hashes in weights.items() if len(hashes) > 1}
-    return {
-        identity: f"{name} ({short[name][identity[0]]})" if name in short else name
-        for identity, name in names.items()
-    }
-
-
 def _sorted(rows: Sequence[Row], titles: Mapping[Column, str], sort: str) -> list[Row]:
-    ordered = sorted(rows, key=lambda row: (row.checkpoint, row.backbone, row.turn))
-    ordered.sort(key=lambda row: (row.mean_rank, -len(row.cells)))
+    firsts = {_weights(row): row for row in rows if row.turn == 0}
+
+    def place(row: Row) -> tuple[object, ...]:
+        first = firsts[_weights(row)]
+        mean = math.inf if first.mean_rank is None else first.mean_rank
+        return mean, -len(first.cells), first.checkpoint, row.backbone, _weights(row), row.turn
+
+    ordered = sorted(rows, key=place)
     if sort == MEAN_RANK:
         return ordered
     if sort in _TEXTS:
-        return sorted(ordered, key=lambda row: str(getattr(row, sort)).casefold())
+        return sorted(
+            ordered, key=lambda row: str(getattr(firsts[_weights(row)], sort)).casefold()
+        )
     of = _find_column(titles, sort)
-    return sorted(ordered, key=lambda row: row.cells[of].rank if of in row.cells else math.inf)
+    return sorted(ordered, key=lambda row: _place_in(row, of))
+
+
+def _weights(row: Row) -> Identity:
+    return row.weights_sha256, row.backbone, row.method
+
+
+def _place_in(row: Row, of: Column) -> tuple[int, float]:
+    """The less, the higher a row stands when it is sorted by a column."""
+    if of not in row.cells:
+        return 2, 0.0
+    rank = row.cells[of].rank
+    return (1, 0.0) if rank is None else (0, float(rank))
 
 
 def _find_column(titles: Mapping[Column, str], name: str) -> Column:
@@ -246,9 +273,11 @@ def leaderboard_grid(board: Leaderboard) -> Grid:
     the row is), and one by each title.
     """
     total = len(board.titles)
+    unranked = any(cell.rank is None for row in board.rows for cell in row.cells.values())
     rows = []
     for row in board.rows:
-        texts = [row.checkpoint, row.method, row.backbone, f"{row.mean_rank:.2f}"]
+        mean = "–" if row.mean_rank is None else number_text(row.mean_rank, 2)
+        texts = [row.checkpoint, row.method, row.backbone, mean]
         leads = [text_cell(" ".join(text.split())) for text in texts]
         cells = [_cell(row.cells[of]) if of in row.cells else _MISSING for of in board.titles]
         rows.append((*leads, text_cell(f"{len(row.cells)} of {total}"), *cells))
@@ -258,35 +287,34 @@ def leaderboard_grid(board: Leaderboard) -> Grid:
         leads=len(_TEXTS),
         groups=(RowGroup("", tuple(rows)),),
         footnotes=board.notes,
-        remarks=(
-            "Best score in percent, with its deviation over seeds where there are several; in "
-            "brackets the rank in the column, the first bold.",
-        ),
+        remarks=(_LEGEND, *([_UNRANKED] if unranked else [])),
     )
 
 
-def _cell(cell: Cell) -> tuple[Part, ...]:
+def _cell(cell: RankedCell) -> tuple[Part, ...]:
     best = finite_best(cell.entry.record)
     text = "diverged" if best is None else score_text(best, 1)
-    bold = best is not None and cell.rank == 1
-    return (Part(f"{text} ({cell.rank})", bold=bold, marks=cell.notes),)
+    rank = "–" if cell.rank is None else cell.rank
+    return (Part(f"{text} ({rank})", bold=cell.leads, marks=cell.notes),)
 
 
 def measurements(board: Leaderboard) -> pd.DataFrame:
     """One row a record of a leaderboard, in its order, for programs: plain numbers, NaN for none.
 
-    `deviations` and `marks` (contradicting records) are in words, `column` is the title.
+    `deviations` and `marks` (contradicting records) are in words, `column` is the title. `rank`
+    (Int64) and `mean_rank` are missing of what is not ranked.
     """
-    return pd.DataFrame(
+    frame = pd.DataFrame(
         [
             _measurement(row, cell) | {"column": board.titles[of]} | _place(row, cell)
             for row in board.rows
             for of, cell in row.cells.items()
         ]
     )
+    return frame.astype({"rank": "Int64", "mean_rank": "float64"})
 
 
-def _measurement(row: Row, cell: Cell) -> dict[str, object]:
+def _measurement(row: Row, cell: RankedCell) -> dict[str, object]:
     record = cell.entry.record
     best = finite_best(record)
     return {
@@ -311,7 +339,7 @@ def _measurement(row: Row, cell: Cell) -> dict[str, object]:
     }
 
 
-def _place(row: Row, cell: Cell) -> dict[str, object]:
+def _place(row: Row, cell: RankedCell) -> dict[str, object]:
     record = cell.entry.record
     return {
         "rank": cell.rank,

@@ -3,16 +3,17 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
 
 from vicregl_bench.errors import ConfigError
 from vicregl_bench.records.collection import Entry
 from vicregl_bench.records.metrics import metric_title
 from vicregl_bench.records.schema import Record
-from vicregl_bench.tables.facts import Facts, Identity, identity, weights_facts
+from vicregl_bench.tables.facts import Facts, Identity, identity, not_comparable, weights_facts
+from vicregl_bench.tables.frames import spread_text
 from vicregl_bench.tables.layout import (
     MISSING,
     Layout,
@@ -23,19 +24,11 @@ from vicregl_bench.tables.layout import (
     layout,
 )
 from vicregl_bench.tables.named import Naming
-from vicregl_bench.tables.rendering import Cell, Grid, Part, RowGroup, text_cell
+from vicregl_bench.tables.published import published
 
 Show = Literal["published", "measured", "both"]
 MEASURED_HERE = "Measured here"
 
-_CELLS = (
-    "Cells: published / measured ± standard deviation over seeds / difference in points "
-    "(measured − published)."
-)
-_NOT_MEANINGFUL = (
-    "A difference in parentheses says nothing of the method: its measurement is not comparable "
-    "with the printed number, for the reasons that its marks give."
-)
 _ORDER = (
     "Of several records for one cell, that of profile paper and without deviations comes first; "
     "others stand in rows of their own"
@@ -43,7 +36,7 @@ _ORDER = (
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredCell:
     """A record in a cell.
 
     Attributes:
@@ -76,8 +69,7 @@ class Measured:
             return "diverged"
         if self.score is None:
             return MISSING
-        spread = f" ± {self.std:.1f}" if self.std is not None and self.seeds > 1 else ""
-        return f"{self.score:.1f}{spread}"
+        return spread_text(self.score, self.std if self.seeds > 1 else None, 1)
 
 
 @dataclass(frozen=True)
@@ -85,7 +77,7 @@ class PaperCell:
     """What stands in a cell: the printed number, the measured one, both or nothing."""
 
     printed: PrintedNumber | None = None
-    measured: Measured | None = None
+    measured: MeasuredCell | None = None
 
     @property
     def difference(self) -> float | None:
@@ -106,8 +98,10 @@ class PaperRow:
         method: of the printed row, or from the card.
         backbone: in the papers' spelling.
         epochs: of pretraining.
-        remark: of the printed row.
+        remark: of the printed row; of weights that belong to none, that their backbone is none of
+            the table's.
         cells: by name of column.
+        measured: whose numbers are measured in a printed row: name, method and backbone, or "".
     """
 
     name: str
@@ -118,6 +112,7 @@ class PaperRow:
     epochs: int | None
     remark: str
     cells: Mapping[str, PaperCell]
+    measured: str = ""
 
 
 @dataclass(frozen=True)
@@ -125,6 +120,8 @@ class PaperTable:
     """A printed table and what was measured, in the printed order.
 
     Attributes:
+        show: which numbers; of a table that no task measures always "published".
+        rows: where measured numbers alone are shown, those that have one.
         remarks: what was left out or put elsewhere, and why.
     """
 
@@ -172,9 +169,12 @@ def paper_table(
             to be shown.
     """
     table = layout(number)
-    if show == "published":
+    measurable = any(column.protocol for column in table.columns)
+    if show == "published" or (show == "both" and not measurable):
         rows = [_printed_row(row, {}) for row in table.rows]
-        return PaperTable(table, show, tuple(rows), _naming_remark(table))
+        remarks = list(_naming_remark(table) if show == "published" else ())
+        remarks += [] if show == "published" else _left_out(table, (), ())
+        return PaperTable(table, "published", tuple(rows), tuple(remarks))
     fitting = belonging(number, entries)
     if show == "measured" and not fitting:
         tasks = ", ".join(dict.fromkeys(c.protocol for c in table.columns if c.protocol))
@@ -190,7 +190,7 @@ def paper_table(
         owner = taken.get(row.name)
         cells = _turns(table, newest, owner)[0] if owner is not None else {}
         about = facts[owner] if owner is not None else None
-        rows.append(_printed_row(row, _measure(cells, table, row, about)))
+        rows.append(_printed_row(row, _measure(cells, table, row, about), about))
     crowded = []
     here = [(owner, 0) for owner in below] + [(owner, 1) for owner in taken.values()]
     for owner, first in sorted(here, key=lambda one: (facts[one[0]].name, one)):
@@ -202,6 +202,8 @@ def paper_table(
     if crowded:
         remarks.append(f"{_ORDER} ({'; '.join(dict.fromkeys(crowded))}).")
     remarks += _left_out(table, entries, old)
+    if show == "measured":
+        rows = [row for row in rows if any(cell.measured for cell in row.cells.values())]
     return PaperTable(table, show, tuple(rows), tuple(remarks))
 
 
@@ -318,7 +320,7 @@ def _turns(table: Layout, entries: Sequence[Entry], owner: Identity) -> list[dic
 
 def _measure(
     cells: Mapping[str, Entry], table: Layout, row: PrintedRow | None, about: Facts | None
-) -> dict[str, Measured]:
+) -> dict[str, MeasuredCell]:
     columns = {column.name: column for column in table.columns}
     unlike = _unlike(row, about) if row is not None and about is not None else ()
     return {name: _measured(entry, columns[name], unlike) for name, entry in cells.items()}
@@ -326,7 +328,9 @@ def _measure(
 
 def _unlike(row: PrintedRow, about: Facts) -> tuple[str, ...]:
     """In what weights are not those of the printed row they stand in."""
-    words = []
+    words = ["random weights"] if about.random else []
+    if _other_method(row, about):
+        words.append(f"the method is {about.title}, the printed row's {row.method}")
     if about.backbone != row.backbone:
         words.append(f"the backbone is {about.backbone}, the printed row's {row.backbone}")
     if None not in (row.alpha, about.alpha) and row.alpha != about.alpha:
@@ -336,28 +340,39 @@ def _unlike(row: PrintedRow, about: Facts) -> tuple[str, ...]:
     return tuple(words)
 
 
-def _measured(entry: Entry, column: PrintedColumn, unlike: tuple[str, ...]) -> Measured:
+def _other_method(row: PrintedRow, about: Facts) -> bool:
+    """Whether the card's title is of another method.
+
+    A title that no paper prints, such as that of a format or of one's own method, says nothing.
+    """
+    title = about.title.split(" (")[0].casefold()  # Supervised (torchvision names)
+    if title == "vicregl" and about.alpha == 1:
+        title = "vicreg"
+    return title in _printed_methods() - {row.method.casefold()}
+
+
+@cache
+def _printed_methods() -> frozenset[str]:
+    return frozenset(published()["method"].str.casefold())
+
+
+def _measured(entry: Entry, column: PrintedColumn, unlike: tuple[str, ...]) -> MeasuredCell:
     record = entry.record
     task, best = record.task, record.best
-    reasons = []
-    if task.profile != "paper":
-        reasons.append(f"profile {task.profile}, which is no protocol of the paper")
-    if record.deviations:
-        reasons.append(f"deviates from {task.name}: {'; '.join(record.deviations)}")
-    found = (*reasons, *unlike)
+    found = (*not_comparable(record), *unlike)
     if record.status == "interrupted":
-        return Measured(entry, "interrupted", reasons=found, notes=entry.marks)
+        return MeasuredCell(entry, "interrupted", reasons=found, notes=entry.marks)
     if best is None:
-        return Measured(entry, "diverged", reasons=found, notes=entry.marks)
+        return MeasuredCell(entry, "diverged", reasons=found, notes=entry.marks)
     if column.metric == task.metric:
-        return Measured(
+        return MeasuredCell(
             entry, "complete", best.score, best.std, best.seeds, best.interval, found, entry.marks
         )
     score = best.scores.get(column.metric)
     if score is None:
         found = (*found, f"the record has no {metric_title(column.metric)}")
     std = _spread(record, column.metric)
-    return Measured(entry, "complete", score, std, best.seeds, None, found, entry.marks)
+    return MeasuredCell(entry, "complete", score, std, best.seeds, None, found, entry.marks)
 
 
 def _spread(record: Record, metric: str) -> float | None:
@@ -371,7 +386,9 @@ def _spread(record: Record, metric: str) -> float | None:
     return float(np.std(known)) if known else None
 
 
-def _printed_row(row: PrintedRow, measured: Mapping[str, Measured]) -> PaperRow:
+def _printed_row(
+    row: PrintedRow, measured: Mapping[str, MeasuredCell], about: Facts | None = None
+) -> PaperRow:
     names = dict.fromkeys([*row.numbers, *measured])
     return PaperRow(
         name=row.name,
@@ -382,7 +399,14 @@ def _printed_row(row: PrintedRow, measured: Mapping[str, Measured]) -> PaperRow:
         epochs=row.epochs,
         remark=row.remark,
         cells={name: PaperCell(row.numbers.get(name), measured.get(name)) for name in names},
+        measured=_who(about) if about is not None and measured else "",
     )
+
+
+def _who(about: Facts) -> str:
+    """Name, and what it does not say of method and backbone."""
+    title = "random weights" if about.random else about.title
+    return f"{about.name} ({', '.join(dict.fromkeys([title, about.backbone]))})"
 
 
 def _own_row(table: Layout, about: Facts, cells: Mapping[str, Entry], turn: int) -> PaperRow:
@@ -396,6 +420,8 @@ def _own_row(table: Layout, about: Facts, cells: Mapping[str, Entry], turn: int)
     lead = {title: whole.get(title, MISSING) for title in table.leads}
     lead[table.leads[0]] = f"{name} ({', '.join(kind)})" if kind else name
     measured = _measure(cells, table, None, None)
+    backbones = list(dict.fromkeys(row.backbone for row in table.rows))
+    other = about.backbone not in backbones
     return PaperRow(
         name=name,
         group=MEASURED_HERE,
@@ -403,7 +429,7 @@ def _own_row(table: Layout, about: Facts, cells: Mapping[str, Entry], turn: int)
         method=about.title,
         backbone=about.backbone,
         epochs=about.epochs,
-        remark="",
+        remark=f"another backbone than the table's: {', '.join(backbones)}" if other else "",
         cells={column: PaperCell(None, one) for column, one in measured.items()},
     )
 
@@ -435,134 +461,3 @@ def _left_out(
             "`vicregl-bench leaderboard` has them."
         )
     return remarks
-
-
-def paper_grid(table: PaperTable) -> Grid:
-    """A table for people: numbers as the paper prints them, marks with their explanations.
-
-    A published and a measured number stand in one cell. A difference that is not meaningful is in
-    parentheses.
-    """
-    notes = _Footnotes()
-    groups: dict[str, list[tuple[Cell, ...]]] = {}
-    for row in table.rows:
-        lead = [text_cell(row.lead[title]) for title in table.layout.leads]
-        if row.remark:
-            lead[0] = (Part(row.lead[table.layout.leads[0]], marks=notes.marks([row.remark])),)
-        cells = [
-            _grid_cell(row.cells.get(column.name, PaperCell()), table.show, notes)
-            for column in table.layout.columns
-        ]
-        groups.setdefault(row.group, []).append((*lead, *cells))
-    legend = [_CELLS] if table.show == "both" else []
-    doubtful = any(
-        cell.difference is not None and cell.measured is not None and cell.measured.reasons
-        for row in table.rows
-        for cell in row.cells.values()
-    )
-    legend += [_NOT_MEANINGFUL] if doubtful and table.show == "both" else []
-    number, caption = table.layout.number, table.layout.caption
-    paths = [(title,) for title in table.layout.leads]
-    return Grid(
-        caption=f"VICRegL, table {number} ({table.show}). {caption}",
-        headings=(*paths, *(column.path for column in table.layout.columns)),
-        leads=len(table.layout.leads),
-        groups=tuple(RowGroup(title, tuple(rows)) for title, rows in groups.items()),
-        footnotes=tuple(notes.texts),
-        remarks=(*legend, *table.remarks),
-    )
-
-
-class _Footnotes:
-    """Explanations in order of appearance; equal ones share a number."""
-
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-
-    def marks(self, texts: Iterable[str]) -> tuple[int, ...]:
-        for text in texts:
-            if text not in self.texts:
-                self.texts.append(text)
-        return tuple(sorted(self.texts.index(text) + 1 for text in texts))
-
-
-def _about_number(number: PrintedNumber) -> list[str]:
-    words = "; ".join(word for word in (number.flag, number.note) if word)
-    return [f"printed number: {words}"] if words else []
-
-
-def _grid_cell(cell: PaperCell, show: Show, notes: _Footnotes) -> Cell:
-    printed, measured = cell.printed, cell.measured
-    here = Part(MISSING)
-    if measured is not None and show != "published":
-        here = Part(measured.text, marks=notes.marks([*measured.reasons, *measured.notes]))
-    if show == "measured":
-        return (here,)
-    there = Part(MISSING)
-    if printed is not None:
-        there = Part(printed.text, printed.bold, notes.marks(_about_number(printed)))
-    if show == "published" or (printed is None and measured is None):
-        return (there,)
-    if cell.difference is None or measured is None:
-        return there, here
-    gain = f"{cell.difference:+.1f}".replace("-", "−")
-    return there, here, Part(f"({gain})" if measured.reasons else gain)
-
-
-def paper_rows(table: PaperTable) -> list[dict[str, Any]]:
-    """One row a cell, for programs: plain numbers, null where there is none.
-
-    `marks` explains what is to be known of both numbers; `comparable` is whether the difference is
-    meaningful (null without a difference).
-    """
-    return [
-        _plain_cell(table, row, column, row.cells.get(column.name, PaperCell()))
-        for row in table.rows
-        for column in table.layout.columns
-    ]
-
-
-def paper_csv(table: PaperTable) -> str:
-    """`paper_rows` as CSV, the marks joined."""
-    rows = [{**row, "marks": "; ".join(row["marks"])} for row in paper_rows(table)]
-    # of type object: whole numbers stay whole beside cells without a number
-    return pd.DataFrame(rows, dtype=object).to_csv(index=False).rstrip("\n")
-
-
-def _plain_cell(
-    table: PaperTable, row: PaperRow, column: PrintedColumn, cell: PaperCell
-) -> dict[str, Any]:
-    printed = cell.printed if table.show != "measured" else None
-    measured = cell.measured
-    gain = cell.difference if printed is not None else None
-    marks = [row.remark] if row.remark else []
-    marks += _about_number(printed) if printed is not None else []
-    marks += [*measured.reasons, *measured.notes] if measured is not None else []
-    interval = None if measured is None else measured.interval
-    return {
-        "table": table.layout.number,
-        "group": row.group,
-        "row": row.name,
-        "method": row.method,
-        "backbone": row.backbone,
-        "epochs": row.epochs,
-        "column": column.name,
-        "column_title": " / ".join(column.path),
-        "protocol": column.protocol,
-        "version": None if measured is None else measured.entry.record.task.version,
-        "profile": None if measured is None else measured.entry.record.task.profile,
-        "metric": column.metric,
-        "unit": column.unit,
-        "published": None if printed is None else printed.value,
-        "bold": printed is not None and printed.bold,
-        "status": None if measured is None else measured.status,
-        "measured": None if measured is None else measured.score,
-        "std": None if measured is None else measured.std,
-        "seeds": None if measured is None else measured.seeds,
-        "difference": None if gain is None else round(gain, 6),
-        "comparable": None if gain is None or measured is None else not measured.reasons,
-        "low": None if interval is None else interval[0],
-        "high": None if interval is None else interval[1],
-        "marks": marks,
-        "record": None if measured is None else str(measured.entry.path),
-    }

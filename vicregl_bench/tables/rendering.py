@@ -202,13 +202,19 @@ def render_latex(grid: Grid) -> str:
         if group.title:
             title = latex_text(group.title)
             lines.append(rf"\multicolumn{{{width}}}{{l}}{{\textit{{{title}}}}} \\")
-        lines += [" & ".join(_joined(cell, one) for cell in row) + r" \\" for row in group.rows]
+        lines += [_latex_row([_joined(cell, one) for cell in row]) for row in group.rows]
     lines += [r"\bottomrule", r"\end{tabular}"]
     notes = [f"$^{{{number}}}$ {latex_text(text)}" for number, text in enumerate(grid.footnotes, 1)]
     notes += [latex_text(text) for text in grid.remarks]
     if notes:
         lines += ["", r"\raggedright\footnotesize", *(rf"{note}\par" for note in notes)]
     return "\n".join([*lines, r"\end{table}"])
+
+
+def _latex_row(cells: Sequence[str]) -> str:
+    r"""A row; the `\\` or rule before it would take a `[` or `*` at its beginning as its own."""
+    text = " & ".join(cells) + r" \\"
+    return f"{{}}{text}" if text.startswith(("[", "*")) else text
 
 
 def _latex_heads(grid: Grid) -> list[str]:
@@ -232,7 +238,7 @@ def _latex_heads(grid: Grid) -> list[str]:
             if text and not last:
                 rules.append(rf"\cmidrule(lr){{{column}-{column + width - 1}}}")
             column += width
-        lines.append(" & ".join(cells) + r" \\")
+        lines.append(_latex_row(cells))
         if rules:
             lines.append(" ".join(rules))
     return lines
@@ -247,13 +253,14 @@ def _latex_stem(path: tuple[str, ...], level: int, depth: int) -> tuple[str, ...
 
 _HTML = """\
 <figure class="paper-table">
-<table>
+<table class="results">
 <caption>{{ grid.caption }}</caption>
 <thead>
 {% for level in levels -%}
 <tr>
 {%- if loop.first %}{% for path in grid.headings[:grid.leads] -%}
-<th scope="col"{% if levels|length > 1 %} rowspan="{{ levels|length }}"{% endif %}>
+<th scope="col" style="text-align: left"
+{%- if levels|length > 1 %} rowspan="{{ levels|length }}"{% endif %}>
 {{- path[-1] }}</th>
 {%- endfor %}{% endif -%}
 {%- for head in level -%}
@@ -267,13 +274,14 @@ _HTML = """\
 {% for group in groups -%}
 <tbody>
 {% if group.title -%}
-<tr><th scope="rowgroup" colspan="{{ grid.headings|length }}">{{ group.title }}</th></tr>
+<tr><th scope="rowgroup" colspan="{{ grid.headings|length }}" style="text-align: left">
+{{- group.title }}</th></tr>
 {% endif -%}
 {% for row in group.rows -%}
 <tr>
 {%- for cell in row -%}
 {%- if loop.first and grid.leads -%}
-<th scope="row">{{ joined(cell) }}</th>
+<th scope="row" style="text-align: left">{{ joined(cell) }}</th>
 {%- else -%}
 <td>{{ joined(cell) }}</td>
 {%- endif -%}
@@ -297,7 +305,10 @@ _HTML = """\
 
 
 def render_html(grid: Grid) -> str:
-    """One fragment, a figure with the table and its notes; every heading says its scope."""
+    """One fragment, a figure with the table and its notes; every heading says its scope.
+
+    It looks after itself on any page: headings of rows, which browsers centre, stand on the left.
+    """
     from jinja2 import Environment
     from markupsafe import Markup, escape
 

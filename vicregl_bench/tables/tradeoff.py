@@ -14,14 +14,15 @@ from vicregl_bench.records.collection import Entry
 from vicregl_bench.records.metrics import metric_title
 from vicregl_bench.records.schema import Record
 from vicregl_bench.records.store import write_file
-from vicregl_bench.tables.facts import identity, weights_facts
+from vicregl_bench.tables.alpha_points import TABLES, published_points
+from vicregl_bench.tables.columns import Column, column, column_titles
+from vicregl_bench.tables.facts import identity, not_comparable, weights_facts
 from vicregl_bench.tables.layout import layout
 from vicregl_bench.tables.named import Naming
 from vicregl_bench.tables.paper_table import ranked
 from vicregl_bench.tables.pictures import plain_text
 
 FORMATS = (".png", ".svg", ".pdf")
-_TABLES = ("1", "2")
 _CAPTION = (
     "Published: tables 1 and 2 (VICReg is α = 1); the values of the paper's own figure 2\n"
     "are not in its extracted text."
@@ -88,7 +89,8 @@ def tradeoff(
     they belong on another axis.
 
     Of each measured weights the record of profile paper without deviations goes before others, and
-    the newest before older ones; those of other versions or other pictures are lines of their own.
+    the newest before older ones. What would not share a column of the leaderboard (other versions,
+    profiles, presets, selections or pictures) is a line of its own.
 
     Raises:
         ConfigError: nothing to draw.
@@ -109,19 +111,13 @@ def tradeoff(
 
 
 def _published_lines(x: str, y: str) -> list[Line]:
-    lines = []
-    for number in _TABLES:
-        points: dict[str, list[Point]] = {}
-        for row in layout(number).rows:
-            alpha = 1.0 if row.method == "VICReg" else row.alpha
-            if alpha is not None and not row.setting and {x, y} <= row.numbers.keys():
-                point = Point(alpha, row.numbers[x].value, row.numbers[y].value)
-                points.setdefault(row.backbone, []).append(point)
-        lines += [
-            Line(f"{backbone}, published (table {number})", True, _ordered(same))
-            for backbone, same in points.items()
-        ]
-    return lines
+    lines: dict[str, list[Point]] = {}
+    for printed in published_points():
+        if {x, y} <= printed.scores.keys():
+            title = f"{printed.backbone}, published (table {printed.table})"
+            point = Point(printed.alpha, printed.scores[x], printed.scores[y])
+            lines.setdefault(title, []).append(point)
+    return [Line(title, True, _ordered(points)) for title, points in lines.items()]
 
 
 def _measured_lines(
@@ -137,7 +133,7 @@ def _measured_lines(
         )
         for task in (x, y)
     }
-    groups: dict[tuple[str, str, str], list[tuple[Point, bool]]] = {}
+    groups: dict[tuple[str, Column, Column], list[tuple[Point, bool]]] = {}
     unknown, single = [], []
     for key, about in facts.items():
         own = [entry for entry in fitting if identity(entry.record) == key]
@@ -151,16 +147,17 @@ def _measured_lines(
             point = Point(
                 about.alpha, first.best.score, second.best.score, first.best.std, second.best.std
             )
-            group = (about.backbone, _conditions(first), _conditions(second))
-            plain = all(r.task.profile == "paper" and not r.deviations for r in (first, second))
+            group = (about.backbone, column(first), column(second))
+            plain = not not_comparable(first) and not not_comparable(second)
             groups.setdefault(group, []).append((point, plain))
     backbones = [group[0] for group in groups]
+    conditions = column_titles([of_task for group in groups for of_task in group[1:]])
     lines = []
     for group, found in groups.items():
         comparable = all(plain for _, plain in found)
         title = f"{group[0]}, measured{'' if comparable else '*'}"
         if backbones.count(group[0]) > 1:
-            title += f" ({'; '.join(dict.fromkeys(group[1:]))})"
+            title += f" ({conditions[group[1]]}; {conditions[group[2]]})"
         points = _ordered([point for point, _ in found])
         lines.append(Line(title, False, points, comparable))
     remarks = []
@@ -172,19 +169,14 @@ def _measured_lines(
 
 
 def _printed_metric(task: str) -> str:
-    columns = (column for number in _TABLES for column in layout(number).columns)
-    return next((metric_title(c.metric) for c in columns if c.name == task), "score")
+    printed = (one for number in TABLES for one in layout(number).columns)
+    return next((metric_title(one.metric) for one in printed if one.protocol == task), "score")
 
 
 def _best(entries: Iterable[Entry], task: str) -> Record | None:
     """The record that stands for some weights in a task: finished, with a score."""
     found = [e for e in entries if e.record.task.name == task and e.record.best is not None]
     return ranked(found)[0].record if found else None
-
-
-def _conditions(record: Record) -> str:
-    task, data = record.task, record.data
-    return f"{task.name} v{task.version} {task.profile}, {data.val} pictures {data.fingerprint[:8]}"
 
 
 def _ordered(points: Iterable[Point]) -> tuple[Point, ...]:

@@ -23,6 +23,7 @@ from vicregl_bench.tasks.pictures_file import Measurement, read_measurement
 
 _LOWER_IS_BETTER = frozenset({"distance_error"})
 _NAMED = 5  # settings that a warning names
+_MATTERS = 0.2  # points: the least that the project calls a difference
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class ClassDifference:
         name: of the class.
         pictures: that it is in.
         paired: None where A or B has no score.
-        survives: whether the difference survives Holm's correction over the classes tested.
+        survives: whether it is marked after Holm's correction over the classes tested too.
     """
 
     name: str
@@ -45,6 +46,11 @@ class ClassDifference:
     def tested(self) -> bool:
         """Whether the pictures are enough for an interval."""
         return self.paired is not None and self.pictures >= MIN_PICTURES
+
+    @property
+    def marked(self) -> bool:
+        """Whether the difference is more than chance at 5 % (`Paired.significant`)."""
+        return self.paired is not None and self.paired.significant
 
 
 @dataclass(frozen=True)
@@ -84,7 +90,7 @@ class Comparison:
 
     @property
     def by_chance(self) -> float:
-        """Classes whose interval would exclude 0 if there were no difference at all."""
+        """Classes that would be marked if there were no difference at all."""
         return LEVEL * self.tested
 
 
@@ -152,6 +158,10 @@ def is_real(whole: Paired, seeded: tuple[float, float]) -> bool:
 
     The standard error is taken rather than the larger of the two deviations, which would not become
     surer with more seeds.
+
+    The seeds of a record share the order of the data (one `run_seed`), so their spread is smaller
+    than that of independent runs, and this says "real" more readily than those would. Nor does it
+    ask whether a difference is large enough to matter: `verdict` tells of one below 0.2 points.
     """
     low, high = seeded
     return whole.excludes_zero and (low > 0 or high < 0)
@@ -173,9 +183,13 @@ def verdict(
         several: whether A or B has several seeds.
         seeded_task: whether the task has seeds at all.
         lower_is_better: of the metric.
+
+    Returns:
+        The sentence, with a clause where the difference is below 0.2 points.
     """
     ends = (whole.difference, whole.low, whole.high, *seeded)
-    digits = 1 if max(map(abs, ends)) >= 1 else 2
+    small = abs(whole.difference) < _MATTERS
+    digits = 1 if max(map(abs, ends)) >= 1 and not small else 2
 
     def points(value: float, sign: str = "") -> str:
         return f"{round(value, digits) + 0.0:{sign}.{digits}f}"
@@ -192,13 +206,15 @@ def verdict(
         return f"{none} ({over})"
     better = (whole.difference < 0) == lower_is_better
     direction = f"B is {'better' if better else 'worse'} by {points(abs(whole.difference))} points"
+    little = f"; below {_MATTERS} points, too small to matter" if small else ""
     if is_real(whole, seeded):
         if several:
-            return f"{direction} ({over}; {both}): real"
+            return f"{direction} ({over}; {both}): real{little}"
         alone = " over pictures; of one seed each, the spread over seeds is not known"
-        return f"{direction} ({over}): real{alone if seeded_task else ''}"
+        return f"{direction} ({over}): real{alone if seeded_task else ''}{little}"
     if several:
-        return f"{direction} ({over}), but not beyond the spread over seeds ({both}): not real"
+        beyond = f"but not beyond the spread over seeds ({both}): not real"
+        return f"{direction} ({over}), {beyond}{little}"
     student = f"{points(seeded[0])} to {points(seeded[1])}"
     return f"{none} ({over}; by Student's t {student})"
 
@@ -272,7 +288,7 @@ def _differences(a: Measurement, by_class: Sequence[Paired | None]) -> tuple[Cla
     tested = [i for i, one in enumerate(every) if one.tested]
     surviving = holm([one.p for i in tested if (one := every[i].paired) is not None])
     for i, survives in zip(tested, surviving, strict=True):
-        every[i] = replace(every[i], survives=survives)
+        every[i] = replace(every[i], survives=survives and every[i].marked)
     return tuple(
         sorted(
             every,
@@ -313,10 +329,13 @@ def _other_conditions(a: Record, b: Record) -> Iterator[str]:
         alone = [text for text in own.deviations if text not in others.deviations]
         if alone:
             yield f"{letter} alone deviates from its protocol: {'; '.join(alone)}"
-    if (
-        a.data.fingerprint != b.data.fingerprint
-        and a.data.fingerprint_kind == b.data.fingerprint_kind
-    ):
+    kinds = a.data.fingerprint_kind, b.data.fingerprint_kind
+    if kinds[0] != kinds[1]:
+        yield (
+            f"fingerprints of the data are of {kinds[0]} (A) and {kinds[1]} (B): whether the "
+            "training data are equal is not known"
+        )
+    elif a.data.fingerprint != b.data.fingerprint:
         yield "other data: the val pictures are equal by name and label, the rest is not"
 
 

@@ -51,6 +51,15 @@ class Paired:
         """Whether 0 is outside of the interval, of `MIN_PICTURES` or more."""
         return self.pictures >= MIN_PICTURES and (self.low > 0 or self.high < 0)
 
+    @property
+    def significant(self) -> bool:
+        """Whether 0 is outside of the interval and p no more than `LEVEL`.
+
+        The bootstrap's interval alone is narrow where pictures are few: with no effect it excludes
+        0 in 15 % of classes of 6 pictures and 8 % of 15, Student's t does so in 5 %.
+        """
+        return self.excludes_zero and self.p <= LEVEL
+
 
 def pair(
     a: tuple[Outcome, Sequence[int]],

@@ -5,6 +5,7 @@ parts alone (`stand_ins`); those of torch are rehearsed first (`torch_rehearsal`
 size they claim is in the file.
 """
 
-from vicregl_bench.checkpoints.files.read import file_sha256, read_file
+from vicregl_bench.checkpoints.files.read import read_file
+from vicregl_bench.digest import file_sha256
 
 __all__ = ["file_sha256", "read_file"]

@@ -1,6 +1,5 @@
 """Read a checkpoint file without running anything that its author put into it."""
 
-import hashlib
 import tarfile
 from pathlib import Path
 from typing import NoReturn
@@ -62,19 +61,6 @@ def read_file(path: str | Path, *, trust_pickle: bool = False) -> object:
     if starts_pickle(path, head):
         return read_pickle(path, trust_pickle=trust_pickle)
     _refuse_kind(path, head)
-
-
-def file_sha256(path: str | Path) -> str:
-    """Return the sha256 of the file's bytes, in hex.
-
-    Raises:
-        CheckpointError: the file cannot be read.
-    """
-    try:
-        with Path(path).open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
 def _head(path: Path) -> bytes:

@@ -60,6 +60,9 @@ class DetectionOutcome(Outcome):
         "truth_labels",
         "truth_ignore",
         "truth_areas",
+        "truth_mask_offsets",
+        "truth_mask_sizes",
+        "truth_mask_counts",
     )
 
     def __post_init__(self) -> None:
@@ -111,6 +114,10 @@ class DetectionOutcome(Outcome):
         self, heads: Sequence[int], weights: FloatArray, metric: str | None = None
     ) -> FloatArray:
         """Scores (R, 1 + C) with the pictures weighted.
+
+        1,000 weightings of 5,000 pictures with 20 classes and 20 detections each take some 9 s of
+        CPU a head, whatever the metric: all thresholds are computed. Blocks that fit the cache are
+        no faster, and recalls compared to 12 decimals need float64.
 
         Raises:
             DataError: no object counts.
