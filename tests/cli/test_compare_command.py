@@ -34,7 +34,35 @@ def test_people_read_a_verdict_and_a_table(
     assert ["A", "a.pth", "m", "resnet50", "ci", "1", "25.00"] in cells
     assert ["B", "b.pth", "m", "resnet50", "ci", "1", "100.00"] in cells
     assert ["class1", "0.0", "100.0", "+100.0 **", "100.0 to 100.0", "30"] in cells
-    assert "at most 5 %: 2 of 2 classes tested, where 0.1 would be by chance" in out
+    assert "at most 5 %: 2 of 2 classes tested, where 0.1 would be expected by chance" in out
+    assert "Holm's correction for 2 tests: 2." in out
+
+
+def test_one_class_is_one_test(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    labels = (np.arange(60) < 3).astype(int)
+    outcomes = {"a": ranks(np.arange(60) % 4 == 0, labels), "b": ranks(np.ones(60), labels)}
+    paths = [str(make_record(tmp_path, name, one)) for name, one in outcomes.items()]
+    assert _guarded(["compare", *paths]) == 0
+    out = capsys.readouterr().out
+    assert "1 of 1 class tested, where 0.05 would be expected by chance if nothing" in out
+    assert "correction for 1 test: 1." in out
+    assert "in fewer than 6 pictures: 1." in out
+
+
+def test_what_both_deviate_in_is_said_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shared = "data: 10 classes instead of 1000"
+    a = make_record(tmp_path, "a", areas(0), deviations=[shared, "only A"])
+    b = make_record(tmp_path, "b", areas(1), deviations=[shared])
+    assert _guarded(["compare", str(a), str(b)]) == 0
+    out, err = capsys.readouterr()
+    assert out.count(f"Both deviate from their protocol: {shared}.\n") == 1
+    assert shared not in err and "A alone deviates from its protocol: only A" in err
+    assert _guarded(["compare", str(a), str(b), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["both_deviate"] == [shared]
+    assert _guarded(["compare", str(a), str(b), "--format", "csv"]) == 0
+    assert f"both deviate from their protocol: {shared}" in capsys.readouterr().err
 
 
 def test_names_with_pipes_stay_in_their_cells(
@@ -63,6 +91,7 @@ def test_json_holds_the_numbers(pair: list[str], capsys: pytest.CaptureFixture[s
     assert (tree["a"]["score"], tree["b"]["score"], tree["real"]) == (25.0, 100.0, True)
     assert tree["overall"]["difference"] == 75.0
     assert tree["overall"]["b_above_a"] == 1.0
+    assert tree["overall"]["p"] == 0.001  # no smaller one is known from 1,000 draws
     assert [one["class"] for one in tree["classes"]] == ["class1", "class0"]
     assert tree["with_seeds"] is None
 
@@ -86,6 +115,7 @@ def test_what_cannot_be_compared_is_one_line(
     for words, message in (
         ([pair[0], pair[0]], "are the same file: give two records"),
         ([pair[0], "none.json"], "cannot read record none.json"),
+        ([*pair, "--json", "--format", "csv"], "--json and --format csv are two forms"),
         ([*pair, "--metric", "miou"], "no 'miou' of single pictures is kept: top1, top5"),
     ):
         assert _guarded(["compare", *words]) == 2

@@ -7,6 +7,8 @@ A pattern is that of `fnmatch`, over the words of a command with one space betwe
 NOT_RUN = {
     "make *": "sets up an environment from the network",
     "python -m pip *": "installs from the network, compiles",
+    "pip install *": "installs from the network, compiles",
+    "python -m tests.golden.make *": "writes into the checkout; tests/golden has a test of it",
     "export *": "is of the reader's own shell",
     "python train.py *": "needs detectron2, which has no wheel",
     "vicregl-bench run * --engine detectron2 *": "needs detectron2, which has no wheel",

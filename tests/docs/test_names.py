@@ -23,7 +23,10 @@ FOREIGN_OPTIONS = {
     "--nproc-per-node": "torchrun",
 }
 # dotted words that are no setting, field or module
-FOREIGN_DOTTED = {"classy_state_dict.base_model.model.trunk": "a container in VISSL's files"}
+FOREIGN_DOTTED = {
+    "classy_state_dict.base_model.model.trunk": "a container in VISSL's files",
+    "conv1.weight": "a tensor of a ResNet",
+}
 FOREIGN_FILES = {"detection/train_net.py": "MoCo"}
 TASK = re.compile(
     r"[a-z0-9_]+_(linear|linear_ft|linear_released|linear_cached|knn|fcn|fcn_ft|svm|semi_\d+"
@@ -141,6 +144,16 @@ def test_links_of_the_readme_lead_somewhere() -> None:
     targets = re.findall(r"\]\((?!https?://)([^)#\s]+)", (ROOT / "README.md").read_text())
     assert len(targets) > 5
     assert [target for target in targets if not (ROOT / target).exists()] == []
+
+
+def test_pictures_and_results_of_the_readme_are_there() -> None:
+    text = (ROOT / "README.md").read_text()
+    pictures = re.findall(r"!\[[^\]]*\]\((?!https?://)([^)\s]+)", text)
+    results = re.findall(r"(?<![\w/])results/[\w./-]*\w", text)
+    assert pictures and results
+    assert [name for name in (*pictures, *results) if not (ROOT / name).exists()] == []
+    # no pointer of Git LFS, and no other format under this name
+    assert all((ROOT / name).read_bytes().startswith(b"\x89PNG") for name in pictures)
 
 
 def test_what_is_not_there_is_noticed() -> None:

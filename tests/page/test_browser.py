@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,6 +14,7 @@ import pytest
 
 from tests.page.made import RATES, made_entries, made_entry
 from vicregl_bench.page import Contents, build_page, page_contents
+from vicregl_bench.tables.frames import number_text
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 from playwright.sync_api import Browser, Page, expect, sync_playwright
@@ -107,6 +109,11 @@ def order_of(page: Page) -> list[int]:
         "#records-table tbody [data-choose]", "boxes => boxes.map(b => Number(b.dataset.choose))"
     )
     return order
+
+
+def page_runs(page: Page) -> list[dict[str, Any]]:
+    runs: list[dict[str, Any]] = json.loads(page.locator("#summary").text_content() or "")["runs"]
+    return runs
 
 
 def heading(page: Page, table: str, name: str) -> Any:
@@ -272,13 +279,24 @@ def test_two_chosen_records_are_compared_by_class(browser: Browser, small: Path)
         ]
         points = page.locator("#curves-plot .scatterlayer .point")
         expect(points).to_have_count(2 * len(RATES))
+        expect(page.locator("#curves-plot .ytitle")).to_have_text("mIoU (%)")
+        expect(page.locator("#curves-note")).to_be_hidden()
+        runs = page_runs(page)
+        command = f"vicregl-bench compare {runs[0]['file']} {runs[1]['file']}"
+        expect(page.locator("#classes-command")).to_have_text(command)
         page.locator("#clear").click()
         expect(page.locator("#classes-plot")).to_be_hidden()
         expect(page.locator("#curves-plot")).to_be_hidden()
         assert not page.locator("[data-choose='0']").is_checked()
         page.locator("[data-choose='0']").check()
         page.locator("[data-choose='2']").check()
-        expect(page.locator("#classes-note")).to_contain_text("other metrics (mIoU, top-1)")
+        expect(page.locator("#classes-note")).to_contain_text("metrics (mIoU; top-1)")
+        expect(page.locator("#classes-note")).to_contain_text("same weights")
+        expect(page.locator("#classes-how")).to_be_hidden()
+        mixed = page.locator("#curves-note")
+        expect(mixed).to_contain_text("different metrics (mIoU; top-1), protocols (")
+        legend = page.locator("#curves-plot .legendtext")
+        expect(legend).to_have_text([re.compile("^mIoU: one"), re.compile("^top-1: one")])
         expect(page.locator("#classes-plot")).to_be_hidden()
         expect(page.locator("#classes-note")).to_contain_text("No class has a score in both")
 
@@ -293,7 +311,7 @@ def test_the_trade_off_has_measured_and_printed_points(browser: Browser, small: 
         # VICRegL, tables 1 and 2: 0.75, 0.9 and VICReg of three backbones
         expect(page.locator("#alpha-scatter .scatterlayer .point")).to_have_count(9)
         numbers = page.locator("#alpha-numbers tbody tr").all_text_contents()
-        assert any("ResNet-50, printed" in row and "70.455.9" in row for row in numbers)
+        assert any("): ResNet-50VICRegL" in row and "70.455.9" in row for row in numbers)
 
 
 def test_the_trade_off_marks_what_is_not_comparable(browser: Browser, tmp_path: Path) -> None:
@@ -311,18 +329,39 @@ def test_the_trade_off_marks_what_is_not_comparable(browser: Browser, tmp_path: 
     with Opened(browser, marked) as page:
         page.locator("#alpha").scroll_into_view_if_needed()
         labels = page.locator("#alpha-scatter .scatterlayer .textpoint")
-        expect(labels).to_have_text(["α 0.75*", "α 1"])
-        starred = page.locator("#alpha-lines .scatterlayer .textpoint", has_text="*")
+        expect(labels).to_have_text(["α 0.75†", "α 1"])
+        starred = page.locator("#alpha-lines .scatterlayer .textpoint", has_text="†")
         expect(starred).to_have_count(1)  # of two scores, the one that deviates
         expect(page.locator("#alpha-note")).to_be_visible()
         hover = page.evaluate("document.getElementById('alpha-scatter').data[0].hovertext")
         assert hover[0].split("<br>")[1:] == [
-            "* deviates from voc_linear: x: 1 instead of 2",
+            "folder_linear: top-1 (%) 50.0 ± 0.5",
+            "voc_linear: mIoU (%) 50.0 ± 0.5†",
+            "† deviates from voc_linear: x: 1 instead of 2",
             "y: &lt;i&gt;",
         ]
-        assert "*" not in hover[1]
-        rows = page.locator("#alpha-numbers tbody tr").all_text_contents()
-        assert [row.count("*") for row in rows if "measured" in row] == [1, 0]
+        assert "†" not in hover[1]
+        cells = page.locator("#alpha-numbers tbody tr", has_text="measured").locator("td")
+        expect(cells).to_have_text(
+            ["0.75", "50.0 ± 0.5", "50.0 ± 0.5†", "1", "50.0 ± 0.5", "50.0 ± 0.5"]
+        )
+        # printed points have no label, a name of their own, and axes that are not of a profile
+        page.select_option("#alpha-x", label="imagenet_linear (printed)")
+        names = page.locator("#alpha-scatter .legendtext")
+        expect(names).to_have_count(3)
+        assert all(
+            name.startswith("printed in the paper (full protocol): ")
+            for name in names.all_text_contents()
+        )
+        expect(labels).to_have_count(0)
+        titles = page.locator("#alpha-scatter .xtitle, #alpha-scatter .ytitle")
+        expect(titles).to_have_text(["imagenet_linear: top-1 (%)", "voc_linear: mIoU (%)"])
+        heads = page.locator("#alpha-numbers thead").inner_text()
+        assert "(ci)" not in heads and "(paper)" not in heads
+        # an axis has one metric, and a series one entry in the legend
+        own = page.locator("#alpha-lines .ytitle, #alpha-lines .y2title")
+        expect(own).to_have_text(["voc_linearmIoU (%)", "imagenet_lineartop-1 (%)"])
+        expect(page.locator("#alpha-lines .legendtext")).to_have_count(4)
     with Opened(browser, plain) as page:
         page.locator("#alpha").scroll_into_view_if_needed()
         labels = page.locator("#alpha-scatter .scatterlayer .textpoint")
@@ -430,3 +469,105 @@ def test_rows_say_what_was_put_in(browser: Browser, site: Path, many: Contents) 
             shown = "diverged" if run["score"] is None else f"{run['score']:.1f} ± 0.5"
             assert shown in text and run["checkpoint"] in text and run["task"] in text
             assert ("†" in text) == bool(run["deviations"])
+
+
+def test_runs_of_the_same_weights_are_told_apart(browser: Browser, tmp_path: Path) -> None:
+    views = 'data.views: "five_crops" instead of none'
+    first, second = (
+        made_entry(1, name="same.pth", weights="a" * 64),
+        made_entry(2, name="same.pth", weights="a" * 64, deviations=(views,)),
+    )
+    paper = second.record.task.model_copy(update={"profile": "paper", "select": "holdout"})
+    halved = second.record.environment.model_copy(update={"precision": "bf16"})
+    update = {"task": paper, "environment": halved, "key": "c" * 64}
+    other = replace(second, record=second.record.model_copy(update=update), path=Path("c.json"))
+    path = build_page(page_contents([first, second, other]), tmp_path)
+    with Opened(browser, path) as page:
+        further = page.locator("#leaderboard-table td.first small")
+        expect(further).to_have_text(f"further run: {views}")
+        for index in (0, 1):
+            page.locator(f"[data-choose='{index}']").check()
+        options = page.locator("#first option").all_text_contents()
+        assert len(set(options)) == 2 and options[1].endswith(f"voc_linear v1 (ci), {views}")
+        assert page.locator("#chosen-list span").all_text_contents() == options
+        note = page.locator("#classes-note")
+        expect(note).to_have_text(
+            "These are of the same weights and differ in their settings: "
+            f"deviations of the second alone ({views}). "
+        )
+        page.locator("[data-choose='0']").uncheck()
+        page.locator("[data-choose='2']").check()
+        expect(note).to_contain_text(
+            "settings: profiles (ci; paper); chosen on (val; holdout); precisions (fp32; bf16). "
+        )
+
+
+def test_scores_are_rounded_as_python_does(browser: Browser, tmp_path: Path) -> None:
+    draw = random.Random(2)
+    ties = [97.25, 96.25, 0.25, 0.75, 12.125, 12.375, 0.05, 0.15, 2.675, 99.95]
+    scores = [*ties, *(draw.randrange(800) / 8 for _ in range(60))]
+    by_class: dict[str, float | None] = {f"c{at:02}": one for at, one in enumerate(scores)}
+    zeros: dict[str, float | None] = dict.fromkeys(by_class, 0.0)
+    entries = [
+        made_entry(1, score=97.25, by_class=zeros),
+        made_entry(2, score=96.25, by_class=by_class),
+    ]
+    with Opened(browser, build_page(page_contents(entries), tmp_path)) as page:
+        table = page.locator("#leaderboard-table button[data-run]")
+        expect(table).to_have_text(["97.2 ± 0.5", "96.2 ± 0.5"])
+        for index in (0, 1):
+            page.locator(f"[data-choose='{index}']").check()
+        page.wait_for_selector("#classes-plot .main-svg")
+        rows = page.eval_on_selector_all(
+            "#classes-numbers tbody tr",
+            "rows => rows.map(r => [...r.cells].map(c => c.textContent))",
+        )
+        assert {row[0]: row[2] for row in rows} == {
+            name: number_text(one, 1) for name, one in by_class.items() if one is not None
+        }
+        page.locator("#records-table [data-run='1']").click()
+        bars = page.locator("#record-body section", has_text="by class")
+        cells = bars.last.locator("tbody td.number").all_text_contents()
+        assert cells == [number_text(one, 2) for one in sorted(scores, reverse=True)]
+
+
+def test_the_mean_rank_is_over_the_columns_that_are_shown(browser: Browser, tmp_path: Path) -> None:
+    entries = [
+        made_entry(1, name="a", weights="a" * 64, score=40),
+        made_entry(2, name="b", weights="b" * 64, score=60),
+        made_entry(3, name="c", weights="c" * 64, score=50),
+        made_entry(4, name="a", weights="a" * 64, task="folder_linear", score=90),
+        made_entry(5, name="b", weights="b" * 64, task="folder_linear", score=80),
+    ]
+    with Opened(browser, build_page(page_contents(entries), tmp_path)) as page:
+        rows = "rows => rows.map(r => [...r.cells].map(c => c.innerText).join(' '))"
+
+        def ranks() -> dict[str, list[str]]:
+            shown = page.eval_on_selector_all("#leaderboard-table tbody tr", rows)
+            return {row.split()[0]: row.split()[3:5] for row in shown}
+
+        assert ranks() == {"b": ["1.50", "2"], "a": ["2.00", "2"], "c": ["2.00", "1"]}
+        page.select_option("#only-task", "folder_linear")
+        assert list(ranks().items()) == [("a", ["1.00", "1"]), ("b", ["2.00", "1"])]
+        page.select_option("#only-task", "voc_linear")
+        assert list(ranks()) == ["b", "c", "a"]
+        page.select_option("#only-task", "")
+        assert ranks()["a"] == ["2.00", "2"]
+
+
+def test_filters_are_called_by_their_columns_and_names_wrap(
+    browser: Browser, tmp_path: Path
+) -> None:
+    name = "supervised ImageNet, ResNet-50 v1"
+    path = build_page(page_contents([made_entry(1, name=name)]), tmp_path)
+    viewport = {"width": 390, "height": 844}
+    with Opened(browser, path, viewport=viewport) as page:
+        for table in ("leaderboard-table", "records-table"):
+            buttons = page.locator(f"#{table} thead .dtcc-button_dropdown")
+            called = [one.get_attribute("aria-label") or "" for one in buttons.all()]
+            assert len(set(called)) == len(called) > 2
+            assert all(one.startswith("Filter by ") for one in called)
+        button = page.locator("#leaderboard-table td.first button")
+        assert button.evaluate(
+            "one => one.scrollWidth <= one.clientWidth && one.scrollHeight <= one.clientHeight + 1"
+        )

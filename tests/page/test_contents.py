@@ -172,3 +172,40 @@ def test_published_points_are_those_of_the_paper() -> None:
     }
     pairs = {key: (of["imagenet_linear"], of["voc_linear"]) for key, of in scores.items()}
     assert pairs == drawn
+
+
+def test_runs_of_one_name_are_told_apart_by_what_they_do_not_share() -> None:
+    shared, long = "data: 100 train pictures", f"schedule.iters: {'1' * 80}"
+    entries = [
+        made_entry(1, weights="a", name="x", deviations=(shared,)),
+        made_entry(2, weights="a", name="x", deviations=(shared, "lr: 1 instead of 2")),
+        made_entry(3, weights="a", name="x", deviations=(shared, f"{long}2")),
+        made_entry(4, weights="a", name="x", deviations=(shared, f"{long}3")),
+        made_entry(5, weights="b", name="y", deviations=(shared,)),
+        made_entry(6, weights="a", name="x", task="folder_linear"),
+    ]
+    cut = f"{long[:59]}…"
+    contents = page_contents(entries)
+    apart = [run["apart"] for run in contents.runs]
+    keys = [entry.record.key[:8] for entry in entries]
+    assert apart == [
+        "",
+        "lr: 1 instead of 2",
+        f"{cut}, {keys[2]}",
+        f"{cut}, {keys[3]}",
+        "",
+        "",
+    ]
+    further = {row["further"] for row in contents.rows}
+    assert further == {"", *apart[1:4]}
+
+
+def test_preset_and_printed_metrics_are_there_for_headings_and_axes() -> None:
+    entry = made_entry(1)
+    task = entry.record.task.model_copy(update={"preset": "moco"})
+    record = entry.record.model_copy(update={"task": task})
+    contents = page_contents([replace(entry, record=record)])
+    assert contents.columns[0]["preset"] == "moco"
+    assert "preset moco" in contents.columns[0]["description"]
+    assert contents.printed["imagenet_linear"] == "top-1"
+    assert contents.printed["voc_linear"] == "mIoU"

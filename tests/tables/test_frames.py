@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -5,7 +6,12 @@ import pandas as pd
 import pytest
 
 from tests.records.test_store import make_record
-from vicregl_bench.tables.frames import curve_points, learning_rate_curve
+from vicregl_bench.records.collection import Entry
+from vicregl_bench.tables.frames import curve_points, learning_rate_curve, number_text, score_text
+from vicregl_bench.tables.leaderboard import leaderboard, leaderboard_grid
+from vicregl_bench.tables.paper_output import paper_grid
+from vicregl_bench.tables.paper_table import paper_table
+from vicregl_bench.tables.rendering import render
 
 
 def head(lr: float | None, seed: int, miou: float | None, **more: Any) -> dict[str, Any]:
@@ -69,3 +75,19 @@ def test_curves_are_those_of_pandas(seed: int) -> None:
     pd.testing.assert_frame_equal(
         curve[list(direct)], direct.reset_index(drop=True), check_dtype=False
     )
+
+
+def test_every_table_rounds_alike() -> None:
+    assert [number_text(value, 1) for value in (97.25, 97.35, -0.04)] == ["97.2", "97.3", "0.0"]
+    assert [number_text(value, 1, "+") for value in (0.25, -0.26)] == ["+0.2", "-0.3"]
+    best = make_record().best
+    assert best is not None
+    best = best.model_copy(update={"score": 97.25, "std": 0.25})
+    assert score_text(best, 1) == "97.2 ± 0.2"
+    record = make_record(best=best.model_dump(), task="voc_linear")
+    entry = Entry(record, Path("x.json"))
+    for grid in (
+        leaderboard_grid(leaderboard([entry])),
+        paper_grid(paper_table("1", [entry], show="measured")),
+    ):
+        assert "97.2 ± 0.2" in render(grid, "markdown")

@@ -252,7 +252,9 @@ def test_what_is_alone_in_its_column_is_not_bold() -> None:
     two = leaderboard(placed(scored(50.0, "v"), scored(None, "w")))
     text = render(leaderboard_grid(two), "markdown")
     assert "**50.0 ± 1.0 (1)**" in text and "**diverged" not in text
-    both = render(leaderboard_grid(leaderboard(placed(scored(None), scored(None, "v")))), "markdown")
+    both = render(
+        leaderboard_grid(leaderboard(placed(scored(None), scored(None, "v")))), "markdown"
+    )
     assert "diverged (1)" in both and "**diverged" not in both
 
 

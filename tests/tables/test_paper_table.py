@@ -331,9 +331,7 @@ def test_nothing_measured() -> None:
 def test_measured_alone_leaves_out_empty_rows() -> None:
     runs = [entry(), entry(name="b.pth"), entry(name="c.pth", status="diverged", **NO_SCORE)]
     naming = {"a.pth": Named("Mine", "BYOL")}
-    table = paper_table(
-        "1", runs, naming=lambda r: naming.get(r.checkpoint.name), show="measured"
-    )
+    table = paper_table("1", runs, naming=lambda r: naming.get(r.checkpoint.name), show="measured")
     assert [row.name for row in table.rows] == ["BYOL", "b.pth", "c.pth"]
     assert {row["row"] for row in paper_rows(table)} == {"BYOL", "b.pth", "c.pth"}
     assert {g.title for g in paper_grid(table).groups} == {"Global features", MEASURED_HERE}

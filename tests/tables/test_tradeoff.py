@@ -1,14 +1,16 @@
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from tests.tables.test_paper_table import entry
 from vicregl_bench.errors import ConfigError
 from vicregl_bench.tables.named import Named
-from vicregl_bench.tables.tradeoff import Line, Point, draw_tradeoff, tradeoff
+from vicregl_bench.tables.tradeoff import Line, Point, draw_tradeoff, tradeoff, tradeoff_figure
 
 ALPHAS = {"a.pth": 1.0, "b.pth": 0.75}
 
@@ -109,6 +111,42 @@ def test_nothing_to_draw() -> None:
         tradeoff(pair("c.pth", 1.0, 2.0), naming=naming, x="folder_linear")
     with pytest.raises(ConfigError, match="both are voc_linear"):
         tradeoff(x="voc_linear")
+
+
+def crowd(steps: tuple[float, float], at: tuple[float, float]) -> Any:
+    """Six measured points of profile ci, side by side, and the printed ones."""
+    alphas = {f"{alpha}.pth": alpha for alpha in (0.5, 0.6, 0.75, 0.8, 0.9, 1.0)}
+    entries = []
+    for k, name in enumerate(alphas):
+        entries += pair(name, at[0] + k * steps[0], at[1] + k * steps[1], profile="ci")
+    return tradeoff(entries, naming=lambda r: Named("n", alpha=alphas[r.checkpoint.name]))
+
+
+@pytest.mark.parametrize(
+    ("steps", "at"), [((0.05, -0.1), (71.0, 54.0)), ((0.05, -0.1), (21.0, 4.0)), ((0, 0), (73, 60))]
+)
+def test_no_label_lies_on_another(steps: tuple[float, float], at: tuple[float, float]) -> None:
+    figure = tradeoff_figure(crowd(steps, at))
+    (axes,) = figure.axes
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    figure.draw(renderer)
+    labels = [text for text in axes.texts if text.get_text()]
+    boxes = [text.get_window_extent(renderer) for text in labels]
+    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
+    said = [text.get_text() for text in labels]
+    assert set(said) == {f"α={alpha:g}" for alpha in (0.5, 0.6, 0.75, 0.8, 0.9, 1)}
+    assert said.count("α=0.6") == 1 and said.count("α=0.9") == 1  # printed: both ends alone
+    assert all(axes.bbox.count_contains(box.corners()) == 4 for box in boxes)
+
+
+def test_what_does_not_compare_is_said_in_the_plot() -> None:
+    def said(found: Any) -> str:
+        (axes,) = tradeoff_figure(found).axes
+        return str(axes.get_legend().get_title().get_text())
+
+    words = "not comparable with the printed points: other data or profile"
+    assert words in said(crowd((0.05, -0.1), (71.0, 54.0)))
+    assert said(tradeoff()) == "" == said(tradeoff(pair("a.pth", 70.0, 40.0), naming=naming))
 
 
 def test_it_is_drawn_and_twice_the_same(tmp_path: Path) -> None:

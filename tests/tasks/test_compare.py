@@ -464,6 +464,10 @@ def test_a_difference_within_the_spread_over_seeds_is_not_real(tmp_path: Path) -
     close = compared(tmp_path, seeds(0.49, 0.5, 0.51), seeds(0.62, 0.63, 0.65))
     assert close.real
     assert close.whole.difference == pytest.approx(apart.whole.difference)
+    assert close.seeded is not None
+    half = (close.seeded[1] - close.seeded[0]) / 2
+    assert f"over 400 pictures; ± {half:.1f} over pictures and seeds): real" in close.verdict
+    assert close.verdict.count("95 %") == 1
 
 
 def test_pictures_are_aligned_by_name(tmp_path: Path) -> None:
@@ -527,7 +531,7 @@ RIGHT = np.arange(20) % 3 > 0
         ({"task": {"name": "other"}}, "records of other tasks .*: some_task and other"),
         ({"task": {"version": 2}}, "other versions of the protocol .*: v1 and v2"),
         ({"task": {"metric": "mean_per_class"}}, "records of other metrics"),
-        ({"best": None, "status": "diverged"}, "no score to compare: its status is diverged"),
+        ({"best": None, "status": "diverged"}, r"its status is diverged; .* smaller .*\(--lrs\)"),
         ({"pictures_file": None}, "keeps nothing of its pictures"),
         ({"pictures_file": "../a.pictures.npz"}, "not beside it"),
         ({"pictures_file": "none.npz"}, "none.npz is missing"),

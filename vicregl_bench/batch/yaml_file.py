@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from vicregl_bench.errors import ConfigError
 
 _MOST_BYTES = 1 << 20
-# how the words of a validator begin that name a key below their own model, as in "name: it is empty"
+# how words of a validator begin that name a key below their model: "name: it is empty"
 _PLACE = re.compile(r"[a-z_]+(\[\d+\])?(\.[a-z_]+)*: ")
 _MERGE = "tag:yaml.org,2002:merge"  # `<<`, which may stand several times
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vicregl_bench.cli.output import print_json, print_text
+from vicregl_bench.cli.records_options import require_one_form
 from vicregl_bench.cli.reporter import StderrReporter
 from vicregl_bench.records.metrics import metric_title
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from vicregl_bench.tasks.paired import Paired
 
 _MARK, _STRONG = "*", "**"
+_LEAST_P = 1e-3  # what 1,000 draws can tell
 
 
 class _Format(StrEnum):
@@ -48,11 +50,14 @@ def compare(
     """
     from vicregl_bench.tasks.compare import compare as compare_records
 
+    require_one_form(as_json, form)
     with _quiet_imports():
         found = compare_records(a, b, metric)
     reporter = StderrReporter()
     for text in found.warnings:
         reporter.warn(text)
+    if found.shared and form is _Format.csv:
+        reporter.warn(_shared(found))
     if as_json:
         print_json(_tree(found))
     elif form is _Format.csv:
@@ -95,7 +100,7 @@ def _numbers(one: "Paired") -> dict[str, Any]:
         "low": one.low,
         "high": one.high,
         "b_above_a": one.above,
-        "p": one.p,
+        "p": max(one.p, _LEAST_P),
     }
     # a "-0.0" is no number for people
     rounded = {name: round(value, 4) + 0.0 for name, value in values.items()}
@@ -131,6 +136,7 @@ def _tree(found: "Comparison") -> dict[str, Any]:
         "classes": [_class_numbers(one) for one in found.classes],
         "classes_tested": found.tested,
         "expected_by_chance": round(found.by_chance, 2),
+        "both_deviate": list(found.shared),
         "warnings": list(found.warnings),
     }
 
@@ -145,6 +151,8 @@ def _csv(found: "Comparison") -> str:
 
 
 def _markdown(found: "Comparison") -> str:
+    from vicregl_bench.tables.frames import spread_text
+
     title = metric_title(found.metric)
     sides = []
     for letter, record, score, seeds in (
@@ -152,7 +160,6 @@ def _markdown(found: "Comparison") -> str:
         ("B", found.b, found.whole.b, found.seeds_b),
     ):
         side = _side(record, score, seeds)
-        spread = f" ± {side['std']:.2f}" if len(seeds) > 1 else ""
         sides.append(
             {
                 "": letter,
@@ -161,7 +168,7 @@ def _markdown(found: "Comparison") -> str:
                 "backbone": side["backbone"],
                 "profile": record.task.profile,
                 "seeds": str(len(seeds)),
-                title: f"{score:.2f}{spread}",
+                title: spread_text(score, side["std"] if len(seeds) > 1 else None, 2),
             }
         )
     task = found.a.task
@@ -170,9 +177,16 @@ def _markdown(found: "Comparison") -> str:
         found.verdict[0].upper() + found.verdict[1:] + ".",
         f"In {100 * found.whole.above:.1f} % of 1,000 reweightings of the pictures B is above A.",
     ]
+    if found.shared:
+        text = _shared(found)
+        parts.append(f"{text[0].upper()}{text[1:]}.")
     if found.classes:
         parts += [_table("By class", [_row(one) for one in found.classes]), _footnote(found)]
     return "\n\n".join(parts)
+
+
+def _shared(found: "Comparison") -> str:
+    return f"both deviate from their protocol: {'; '.join(found.shared)}"
 
 
 def _table(caption: str, rows: Sequence[dict[str, str]]) -> str:
@@ -184,18 +198,19 @@ def _table(caption: str, rows: Sequence[dict[str, str]]) -> str:
 
 
 def _row(one: "ClassDifference") -> dict[str, str]:
+    from vicregl_bench.tables.frames import number_text
+
     row = {"class": one.name, "A": "–", "B": "–", "B − A": "–", "95 %": "–"}
     if one.paired is not None:
         paired = one.paired
         mark = (_STRONG if one.survives else _MARK) if one.marked else ""
         row |= {
-            "A": f"{paired.a:.1f}",
-            "B": f"{paired.b:.1f}",
-            "B − A": f"{round(paired.difference, 1) + 0.0:+.1f}" + (f" {mark}" if mark else ""),
+            "A": number_text(paired.a, 1),
+            "B": number_text(paired.b, 1),
+            "B − A": number_text(paired.difference, 1, "+") + (f" {mark}" if mark else ""),
         }
         if one.tested:
-            low, high = (round(end, 1) + 0.0 for end in (paired.low, paired.high))
-            row["95 %"] = f"{low:.1f} to {high:.1f}"
+            row["95 %"] = f"{number_text(paired.low, 1)} to {number_text(paired.high, 1)}"
     return row | {"pictures": str(one.pictures)}
 
 
@@ -204,12 +219,16 @@ def _footnote(found: "Comparison") -> str:
 
     marked = sum(one.marked for one in found.classes)
     strong = sum(one.survives for one in found.classes)
-    lines = [
-        f"Intervals of classes are over pictures alone. {_MARK} 0 is outside and p by Student's t "
-        f"at most 5 %: {marked} of {found.tested} classes tested, where {found.by_chance:.1f} "
-        f"would be by chance if nothing differed. {_STRONG} also after Holm's correction for "
-        f"{found.tested} tests: {strong}."
-    ]
+    tested = f"{found.tested} class" if found.tested == 1 else f"{found.tested} classes"
+    tests = "1 test" if found.tested == 1 else f"{found.tested} tests"
+    chance = f"{round(found.by_chance, 2):g}"
+    lines = ["Intervals of classes are over pictures alone."]
+    if found.tested:
+        lines += [
+            f"{_MARK} 0 is outside and p by Student's t at most 5 %: {marked} of {tested} tested, "
+            f"where {chance} would be expected by chance if nothing differed.",
+            f"{_STRONG} also after Holm's correction for {tests}: {strong}.",
+        ]
     few = sum(one.paired is not None and not one.tested for one in found.classes)
     if few:
         lines.append(f"Not tested, in fewer than {MIN_PICTURES} pictures: {few}.")

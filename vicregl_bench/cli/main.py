@@ -99,7 +99,8 @@ def _guarded(arguments: list[str] | None) -> int:
         if type(error).__name__ == "NoArgsIsHelpError":
             sys.stderr.write(text + "\n")
             return EXIT_BAD_INPUT
-        return _fail(f"{text.splitlines()[0]} (--help shows the options)", EXIT_BAD_INPUT)
+        first = text.splitlines()[0].replace("Value error, ", "")
+        return _fail(f"{first} (--help shows the options)", EXIT_BAD_INPUT)
 
 
 if __name__ == "__main__":

@@ -31,8 +31,9 @@ class Contents:
         runs: one a record, in the order of the entries; `unlike` says why its score is not
             comparable with the paper's, `apart` what tells it from others that are called so.
         columns: of the leaderboard: one a protocol, version, profile, preset, selection and data.
-        rows: of the leaderboard, with `cells`: index of a column -> run and rank, and `further`:
-            what a row of further runs of the same weights differs in, else empty.
+        rows: of the leaderboard, with `cells`: index of a column -> run, rank (None where it is not
+            ranked) and whether it leads, and `further`: what a row of further runs of the same
+            weights differs in, else empty.
         published: VICRegL's points of the trade-off over alpha, as figure 2 has them.
         printed: task -> metric of what `published` has of it.
         details: one JSON text a run: `record`, the whole record, and `curve`, its grid.
@@ -153,7 +154,7 @@ def _row(
     runs: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
     cells = {
-        columns[column]: {"run": order[cell.entry.path], "rank": cell.rank}
+        columns[column]: {"run": order[cell.entry.path], "rank": cell.rank, "leads": cell.leads}
         for column, cell in row.cells.items()
     }
     own = [runs[cell["run"]]["apart"] for cell in cells.values()] if row.turn else []

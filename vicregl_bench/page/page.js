@@ -11,6 +11,11 @@ dark.addEventListener("change", () => {
 const chosen = new Set();
 const DataTable = await loadDataTables();
 const board = leaderboard(DataTable);
+// the leaderboard is painted before more is made; a hidden tab paints nothing
+await new Promise((done) => {
+  requestAnimationFrame(() => setTimeout(done));
+  setTimeout(done, 100);
+});
 const records = recordsTable(DataTable, chosen);
 
 // a heading is sorted by Enter; Space does the same, as on every button

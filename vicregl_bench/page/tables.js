@@ -107,18 +107,19 @@ const cellColumn = (column, index) => ({
     if (kind === "sort" || kind === "type") return cell ? runs[cell.run].score : null;
     if (!cell) return `<span class="missing">${MISSING}</span>`;
     const score = kind === "display" ? scoreButton(cell.run) : escaped(scoreText(runs[cell.run]));
-    return kind === "display" && cell.rank === 1 ? `<b>${score}</b>` : score;
+    return kind === "display" && cell.leads ? `<b>${score}</b>` : score;
   },
 });
 
 // columns of scores that are shown, and a row's cells in them
 let shown = columns.map(() => true);
-const shownCells = (row) =>
-  Object.entries(row.cells).flatMap(([index, cell]) => (shown[index] ? [cell] : []));
+const shownCells = (row) => Object.keys(row.cells).filter((index) => shown[index]);
 
+// over the columns shown that the row is ranked in
 function meanRank(row) {
-  const cells = shownCells(row);
-  return cells.length ? cells.reduce((sum, { rank }) => sum + rank, 0) / cells.length : null;
+  const ranks = shownCells(row).map((index) => row.cells[index].rank);
+  const ranked = ranks.filter((rank) => rank !== null);
+  return ranked.length ? ranked.reduce((sum, rank) => sum + rank, 0) / ranked.length : null;
 }
 
 function leaderboard(DataTable) {
@@ -138,7 +139,10 @@ function leaderboard(DataTable) {
     }),
     wordsColumn("Method", "searchList", (row) => row.method),
     wordsColumn("Backbone", "searchList", (row) => row.backbone),
-    valueColumn("Alpha", (row) => row.alpha, general),
+    {
+      ...valueColumn("Alpha", (row) => row.alpha, general),
+      visible: rows.some((row) => row.alpha !== null),
+    },
     {
       ...valueColumn("Mean rank", meanRank, (value) => fixed(value, 2)),
       orderSequence: ["asc", "desc"],
@@ -147,14 +151,12 @@ function leaderboard(DataTable) {
     ...columns.map(cellColumn),
   ];
   const plain = headings(element("leaderboard-table"), list);
-  const made = new DataTable("#leaderboard-table", {
+  return new DataTable("#leaderboard-table", {
     ...OPTIONS,
     data: rows,
     columns: plain,
     order: [[MEAN_RANK, "asc"]],
   });
-  if (rows.every((row) => row.alpha === null)) made.column(3).visible(false);
-  return made;
 }
 
 // Shows the columns of a protocol and a profile ("" is any), and the rows with a score in them

@@ -52,8 +52,11 @@ function rounded(size, digits) {
   return tie && Number(text.at(-1)) % 2 ? (size - 0.1 ** (digits + 1)).toFixed(digits) : text;
 }
 
-const fixed = (value, digits = 1) =>
-  value === null ? MISSING : (value < 0 ? "−" : "") + rounded(Math.abs(value), digits);
+function fixed(value, digits = 1) {
+  if (value === null) return MISSING;
+  const text = rounded(Math.abs(value), digits);
+  return value < 0 && Number(text) ? `−${text}` : text;
+}
 const general = (value) => (value === null ? "" : String(Number(value.toPrecision(6))));
 const plural = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
 

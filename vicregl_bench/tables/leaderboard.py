@@ -213,9 +213,7 @@ def _sorted(rows: Sequence[Row], titles: Mapping[Column, str], sort: str) -> lis
     if sort == MEAN_RANK:
         return ordered
     if sort in _TEXTS:
-        return sorted(
-            ordered, key=lambda row: str(getattr(firsts[_weights(row)], sort)).casefold()
-        )
+        return sorted(ordered, key=lambda row: str(getattr(firsts[_weights(row)], sort)).casefold())
     of = _find_column(titles, sort)
     return sorted(ordered, key=lambda row: _place_in(row, of))
 

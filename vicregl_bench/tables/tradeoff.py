@@ -1,13 +1,16 @@
 """Figure 2 of VICRegL: classification against segmentation over the weight alpha."""
 
 import io
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
 from vicregl_bench.errors import ConfigError
 from vicregl_bench.records.collection import Entry
@@ -26,6 +29,16 @@ FORMATS = (".png", ".svg", ".pdf")
 _CAPTION = (
     "Published: tables 1 and 2 (VICReg is α = 1); the values of the paper's own figure 2\n"
     "are not in its extracted text."
+)
+
+
+_UNLIKE = "* not comparable with the printed points: other data or profile"
+_MARKER = 5.0  # pixels from a point's middle that its marker takes
+_NEAR = 20.0  # points: from here on a line leads from a label to its point
+_OFFSETS = tuple(  # points: of a label's middle from its point, the nearest first
+    (far * 1.7 * math.cos(angle * math.pi / 6), far * math.sin(angle * math.pi / 6))
+    for far in (11, 16, 24, 34, 46, 60)
+    for angle in (1, 11, 5, 7, 2, 10, 4, 8, 3, 9, 0, 6)
 )
 
 
@@ -184,7 +197,7 @@ def _ordered(points: Iterable[Point]) -> tuple[Point, ...]:
 
 
 def draw_tradeoff(found: Tradeoff, path: Path) -> None:
-    """Draw it: published lines dashed, measured ones whole with their spread, alpha at each point.
+    """Draw it into a file, see `tradeoff_figure`.
 
     Args:
         found: what is drawn.
@@ -197,6 +210,20 @@ def draw_tradeoff(found: Tradeoff, path: Path) -> None:
     form = path.suffix.lower()
     if form not in FORMATS:
         raise ConfigError(f"figure 2 is drawn as {', '.join(FORMATS)}, not {path.name!r}")
+    figure = tradeoff_figure(found)
+    buffer = io.BytesIO()
+    # without the date, and with names that are not drawn at random, the same data is the same file
+    metadata = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(form, {})
+    with mpl.rc_context({"svg.hashsalt": "vicregl-bench"}):
+        figure.savefig(buffer, format=form[1:], bbox_inches="tight", metadata=metadata)
+    write_file(path, buffer.getvalue())
+
+
+def tradeoff_figure(found: Tradeoff) -> Figure:
+    """Published lines dashed, measured ones whole with their spread.
+
+    Alpha stands at every measured point and at both ends of a published line, where there is room.
+    """
     figure = Figure(figsize=(6.2, 4.6), dpi=120)
     axes = figure.subplots()
     colours: Mapping[str, str] = {
@@ -207,19 +234,59 @@ def draw_tradeoff(found: Tradeoff, path: Path) -> None:
     }
     for line in found.lines:
         _draw_line(axes, line, colours[line.title.split(", ")[0]])
+    doubtful = not all(line.comparable for line in found.lines)
+    both = {line.published for line in found.lines} == {True, False}
     axes.set_xlabel(plain_text(found.titles[0]))
     axes.set_ylabel(plain_text(found.titles[1]))
     axes.set_title("Local against global criterion over α (VICRegL, figure 2)", fontsize=10)
     axes.margins(0.08)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=7)
+    _label_points(figure, axes, found.lines)
+    title = _UNLIKE if doubtful and both else None
+    axes.legend(fontsize=7, title=title, title_fontsize=7, alignment="left")
     figure.text(0.02, -0.02, plain_text(_caption(found)), fontsize=7, va="top")
-    buffer = io.BytesIO()
-    # without the date, and with names that are not drawn at random, the same data is the same file
-    metadata = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(form, {})
-    with mpl.rc_context({"svg.hashsalt": "vicregl-bench"}):
-        figure.savefig(buffer, format=form[1:], bbox_inches="tight", metadata=metadata)
-    write_file(path, buffer.getvalue())
+    return figure
+
+
+def _label_points(figure: Figure, axes: Axes, lines: Sequence[Line]) -> None:
+    """Write alpha beside points, each label where it is clear of all points and other labels."""
+    renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
+    axes.autoscale_view()
+    every = [(point.x, point.y) for line in lines for point in line.points]
+    taken = [
+        Bbox.from_bounds(x - _MARKER, y - _MARKER, 2 * _MARKER, 2 * _MARKER)
+        for x, y in axes.transData.transform(every)
+    ]
+    for line in sorted(lines, key=lambda line: line.published):  # measured ones choose first
+        ends = (line.points[0], line.points[-1])
+        for point in dict.fromkeys(ends if line.published else line.points):
+            label = axes.annotate(
+                f"α={point.alpha:g}",
+                (point.x, point.y),
+                xytext=_OFFSETS[0],
+                textcoords="offset points",
+                ha="center",
+                va="center",
+                fontsize=7,
+            )
+            for offset in _OFFSETS:
+                label.xyann = offset
+                box = label.get_window_extent(renderer).padded(1)
+                inside = axes.bbox.count_contains(box.corners()) == 4
+                if inside and not any(box.overlaps(one) for one in taken):
+                    taken.append(box)
+                    break
+            else:  # a crowd of points: no room
+                label.remove()
+                continue
+            if math.hypot(*offset) > _NEAR:
+                axes.annotate(
+                    "",
+                    (point.x, point.y),
+                    xytext=offset,
+                    textcoords="offset points",
+                    arrowprops={"arrowstyle": "-", "linewidth": 0.4, "shrinkA": 12, "shrinkB": 3},
+                )
 
 
 def _caption(found: Tradeoff) -> str:
@@ -244,11 +311,3 @@ def _draw_line(axes: Axes, line: Line, colour: str) -> None:
         capsize=2,
         label=plain_text(line.title),
     )
-    for point in line.points:
-        axes.annotate(
-            f"α={point.alpha:g}",
-            (point.x, point.y),
-            xytext=(5, 4),
-            textcoords="offset points",
-            fontsize=7,
-        )

@@ -68,6 +68,7 @@ class Comparison:
         real: whether the difference is, see `is_real`.
         verdict: the same in words.
         classes: largest difference first, those without a score last.
+        shared: deviations from the protocol that both have.
         warnings: what else differs between the two.
     """
 
@@ -81,6 +82,7 @@ class Comparison:
     real: bool
     verdict: str
     classes: tuple[ClassDifference, ...]
+    shared: tuple[str, ...]
     warnings: tuple[str, ...]
 
     @property
@@ -140,6 +142,7 @@ def compare(a: Path, b: Path, metric: str | None = None) -> Comparison:
             lower_is_better=chosen in _LOWER_IS_BETTER,
         ),
         classes=_differences(left, by_class),
+        shared=tuple(text for text in left.record.deviations if text in right.record.deviations),
         warnings=tuple(_other_conditions(left.record, right.record)),
     )
 
@@ -198,7 +201,9 @@ def verdict(
     if not any(ends[:3]):
         return f"no difference: every one of {pictures} gives the same"
     over = f"95 % {points(whole.low)} to {points(whole.high)} over {pictures}"
-    both = f"95 % {points(seeded[0])} to {points(seeded[1])} over pictures and seeds"
+    # around the difference, which the percentiles of the bootstrap need not be
+    half = points((seeded[1] - seeded[0]) / 2)
+    both = f"± {half} over pictures and seeds"
     none = f"no difference that these {pictures} can tell: {points(whole.difference, '+')} points"
     if whole.pictures < MIN_PICTURES:
         return f"{none} (fewer than {MIN_PICTURES} tell none)"
@@ -215,8 +220,7 @@ def verdict(
     if several:
         beyond = f"but not beyond the spread over seeds ({both}): not real"
         return f"{direction} ({over}), {beyond}{little}"
-    student = f"{points(seeded[0])} to {points(seeded[1])}"
-    return f"{none} ({over}; by Student's t {student})"
+    return f"{none} ({over}; ± {half} by Student's t)"
 
 
 def aligned(a: Measurement, b: Measurement) -> Measurement:

@@ -87,6 +87,7 @@ def read_measurement(path: Path, record: Record) -> Measurement:
     if best is None:
         raise RecordError(
             f"{path} has no score to compare: its status is {record.status}; run its task again"
+            f"{' with smaller learning rates (--lrs)' if record.status == 'diverged' else ''}"
         )
     name = record.pictures_file
     if name is None:
