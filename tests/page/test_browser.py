@@ -325,7 +325,8 @@ def test_the_trade_off_marks_what_is_not_comparable(browser: Browser, tmp_path: 
         task = entry.record.task.model_copy(update={"profile": "paper"})
         entries[at] = replace(entry, record=entry.record.model_copy(update={"task": task}))
     marked = build_page(page_contents(entries), tmp_path / "marked")
-    plain = build_page(page_contents(entries[2:]), tmp_path / "plain")
+    other = made_entry(5, weights="b" * 64, alpha=1.0, task="voc_det_linear")
+    plain = build_page(page_contents([*entries[2:], other]), tmp_path / "plain")
     with Opened(browser, marked) as page:
         page.locator("#alpha").scroll_into_view_if_needed()
         labels = page.locator("#alpha-scatter .scatterlayer .textpoint")
@@ -365,6 +366,9 @@ def test_the_trade_off_marks_what_is_not_comparable(browser: Browser, tmp_path: 
     with Opened(browser, plain) as page:
         page.locator("#alpha").scroll_into_view_if_needed()
         labels = page.locator("#alpha-scatter .scatterlayer .textpoint")
+        # the paper's task is shown first, not the first by name
+        chosen = page.locator("#alpha-y option:checked")
+        expect(chosen).to_have_text("voc_linear v1 (paper), mIoU")
         expect(labels).to_have_text(["α 1"])
         expect(page.locator("#alpha-note")).to_be_hidden()
 

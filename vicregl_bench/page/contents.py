@@ -157,7 +157,7 @@ def _row(
         columns[column]: {"run": order[cell.entry.path], "rank": cell.rank, "leads": cell.leads}
         for column, cell in row.cells.items()
     }
-    own = [runs[cell["run"]]["apart"] for cell in cells.values()] if row.turn else []
+    own = [runs[order[cell.entry.path]]["apart"] for cell in row.cells.values()] if row.turn else []
     return {
         "checkpoint": row.checkpoint,
         "further": "; ".join(dict.fromkeys(filter(None, own))),

@@ -81,6 +81,9 @@ function tradeoffChoices(dense) {
   const others = paper
     .filter((task) => known.every((one) => one.task !== task))
     .map((task) => ({ index: null, task, metric: printed[task], text: `${task} (printed)` }));
+  // those of the paper first
+  const place = ({ task }) => (paper.includes(task) ? paper.indexOf(task) : paper.length);
+  known.sort((one, other) => place(one) - place(other));
   return [...known, ...others].map((one) => ({ ...one, axis: `${one.task}: ${one.metric} (%)` }));
 }
 
