@@ -1,8 +1,10 @@
 """What several test packages share: made-up pictures and the way to the shared real ones."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from mmengine.registry import DefaultScope
 
 from vicregl_bench.data import make_voc
 from vicregl_bench.engine.mmcv_ext import install_mmcv_ext
@@ -30,3 +32,12 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("no ../shared with real pictures and weights beside the project")
     return SHARED
+
+
+@pytest.fixture(autouse=True)
+def own_scope() -> Iterator[None]:
+    """No test meets the default scope (mmseg, mmdet) that a run inside another has left."""
+    before = tuple(DefaultScope._instance_dict)
+    yield
+    for name in [name for name in DefaultScope._instance_dict if name not in before]:
+        del DefaultScope._instance_dict[name]

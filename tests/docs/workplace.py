@@ -81,7 +81,6 @@ def _batch(folder: Path) -> None:
         "data": {"slice": {"root": "DATA"}},
         "tasks": [{"task": "folder_knn", "data": "slice", "profile": "ci", "set": CLASSIFICATION}],
     }
-    shutil.copytree(ROOT / "examples", folder / "examples")
     _dump(folder / "suite.yaml", suite)
     suite |= {"checkpoint": {"ckpt": "../FILE"}, "data": {"slice": {"root": "../DATA"}}}
     _dump(folder / "ci" / "suite.yaml", suite)
@@ -89,15 +88,14 @@ def _batch(folder: Path) -> None:
     assert _guarded(["regress", *words, "--update"]) == 0
     shutil.copy(folder / "baseline.json", folder / "ci" / "baseline.json")
     checkpoint = {"name": "VICRegL 0.9", "ckpt": "FILE", "row": "VICRegL α=0.9", "alpha": 0.9}
-    _dump(folder / "zoo.yaml", {"checkpoints": [checkpoint]})
     tasks = ("voc_linear", "voc_linear_ft")
-    _dump(
-        folder / "data.yaml",
-        {
-            "roots": {"voc": "VOCdevkit", "voc_boxes": "VOCdevkit"},
-            "settings": dict.fromkeys(tasks, SEGMENTATION),
-        },
-    )
+    settings = dict.fromkeys(tasks, SEGMENTATION)
+    # the examples' own checkpoints and data are the reader's: these stand in for them
+    shutil.copytree(ROOT / "examples", folder / "examples")
+    for place, up in ((folder, ""), (folder / "examples", "../")):
+        _dump(place / "zoo.yaml", {"checkpoints": [checkpoint | {"ckpt": f"{up}FILE"}]})
+        roots = dict.fromkeys(("voc", "voc_boxes"), f"{up}VOCdevkit")
+        _dump(place / "data.yaml", {"roots": roots, "settings": settings})
 
 
 def _dump(path: Path, content: object) -> None:

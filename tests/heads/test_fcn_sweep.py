@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from mmengine.structures import PixelData
 from mmseg.models.decode_heads import FCNHead
+from mmseg.models.losses import CrossEntropyLoss
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
@@ -92,7 +93,7 @@ class Peer:
                 num_classes=C,
                 norm_cfg={"type": "BN", "requires_grad": True},
                 align_corners=False,
-                loss_decode={"type": "CrossEntropyLoss", "loss_weight": weight},
+                loss_decode={"type": CrossEntropyLoss, "loss_weight": weight},
             )
             head.to(next(source.parameters()).dtype).load_state_dict(source.state_dict())
             self.pair.append(head.train())
