@@ -15,7 +15,8 @@ from playwright.sync_api import sync_playwright
 
 STYLE = """
 body { font: 15px/1.4 sans-serif; margin: 16px; width: max-content; max-width: 1180px }
-table { border-collapse: collapse } th, td { padding: 3px 10px; text-align: left; white-space: nowrap }
+table { border-collapse: collapse }
+th, td { padding: 3px 10px; text-align: left; white-space: nowrap }
 caption { font-weight: bold; text-align: left; padding-bottom: 8px }
 thead th { border-bottom: 1px solid #999 } tbody th[colspan] { padding-top: 10px }
 """
