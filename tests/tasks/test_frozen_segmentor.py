@@ -11,6 +11,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmengine.structures import PixelData
 from mmseg.models import EncoderDecoder, SegTTAModel
+from mmseg.models.losses import CrossEntropyLoss
 from mmseg.structures import SegDataSample
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -92,7 +93,7 @@ def peer() -> tuple[EncoderDecoder, OptimWrapper]:
             "dropout_ratio": 0.0,
             "num_classes": CLASSES,
             "align_corners": False,
-            "loss_decode": {"type": "CrossEntropyLoss"},
+            "loss_decode": {"type": CrossEntropyLoss},
         },
         test_cfg=ConfigDict(mode="whole"),
     )
@@ -299,7 +300,7 @@ def test_an_fcn_head_equals_mmsegmentation() -> None:
         "norm_cfg": {"type": "BN", "requires_grad": True},
         "align_corners": False,
     }
-    loss = {"type": "CrossEntropyLoss", "use_sigmoid": False}
+    loss = {"type": CrossEntropyLoss, "use_sigmoid": False}
     theirs = EncoderDecoder(
         data_preprocessor=PREPROCESSOR,
         backbone={

@@ -11,6 +11,7 @@ from mmengine.registry import init_default_scope
 from mmengine.structures import PixelData
 from mmseg.models import EncoderDecoder
 from mmseg.models.decode_heads import FCNHead
+from mmseg.models.losses import CrossEntropyLoss
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
@@ -88,7 +89,7 @@ def fcn_config(width: int, index: int, channels: int, weight: float, **more: Any
         "num_classes": CLASSES,
         "norm_cfg": {"type": "BN", "requires_grad": True},
         "align_corners": False,
-        "loss_decode": {"type": "CrossEntropyLoss", "use_sigmoid": False, "loss_weight": weight},
+        "loss_decode": {"type": CrossEntropyLoss, "use_sigmoid": False, "loss_weight": weight},
         **more,
     }
 
