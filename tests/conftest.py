@@ -36,8 +36,7 @@ def shared() -> Path:
 
 @pytest.fixture(autouse=True)
 def own_scope() -> Iterator[None]:
-    """No test meets the default scope (mmseg, mmdet) that a run inside another has left."""
-    before = tuple(DefaultScope._instance_dict)
+    """No test meets a default scope (mmseg, mmdet) that another has left, nor leans on it."""
+    DefaultScope._instance_dict.clear()
     yield
-    for name in [name for name in DefaultScope._instance_dict if name not in before]:
-        del DefaultScope._instance_dict[name]
+    DefaultScope._instance_dict.clear()

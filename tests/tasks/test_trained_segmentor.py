@@ -364,6 +364,7 @@ def test_split_head_equals_the_concatenation(indices: tuple[int, ...]) -> None:
         dropout_ratio=0.0,
         num_classes=CLASSES,
         align_corners=False,
+        loss_decode={"type": CrossEntropyLoss},
     )
     theirs.load_state_dict(mine.state_dict())
     gradients, losses, logits = [], [], []
