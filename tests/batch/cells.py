@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from tests.records.test_store import make_record
+from tests.made_record import changed, make_record
 from vicregl_bench.batch.job import Job
 from vicregl_bench.batch.matrix import MatrixCell, Planned, State
 from vicregl_bench.batch.weights import Weights
@@ -61,12 +61,11 @@ def measured(
     val: int = 50,
     **changes: Any,
 ) -> Record:
-    """The record of a run like `planned`'s; changed parts of a section leave its others."""
-    tree = make_record().model_dump()
-    tree["cost"] |= {"wall_s": wall_s, "train_s": train_s, "pictures_per_second": rate}
-    tree["task"]["settings"] = settings
-    tree["data"] |= {"train": train, "val": val}
-    tree["environment"] |= {"device": "cpu: c", "precision": "fp32"}
-    for name, value in changes.items():
-        tree[name] = tree[name] | value if isinstance(value, dict) else value
-    return Record.model_validate(tree)
+    """The record of a run like `planned`'s, `changed`."""
+    like = make_record(
+        task={"settings": settings},
+        cost={"wall_s": wall_s, "train_s": train_s, "pictures_per_second": rate},
+        data={"train": train, "val": val},
+        environment={"device": "cpu: c", "precision": "fp32"},
+    )
+    return changed(like, **changes)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.records.test_store import make_record
+from tests.made_record import make_record
 from vicregl_bench.batch.baseline import (
     Accepted,
     Baseline,
@@ -19,12 +19,10 @@ from vicregl_bench.errors import RecordError
 from vicregl_bench.records import Record
 
 
-def record_of(settings: dict[str, Any] | None = None, **changes: Any) -> Record:
-    whole = make_record(**changes)
+def record_of(**changes: Any) -> Record:
     versions = {"torch": "2.1", "vicregl-bench": "0.1", "timm": "1.0"}
-    task = whole.task.model_copy(update={"settings": settings or {"knn": {"ks": [10, 20]}}})
-    environment = whole.environment.model_copy(update={"versions": versions})
-    return whole.model_copy(update={"task": task, "environment": environment})
+    task = {"settings": {"knn": {"ks": [10, 20]}}}
+    return make_record(task=task, environment={"versions": versions}, **changes)
 
 
 def entry(**changes: Any) -> Accepted:
@@ -61,10 +59,7 @@ def test_round_trip_is_sorted_and_stable(tmp_path: Path) -> None:
 
 
 def test_scores_are_rounded_so_that_diffs_are_of_scores() -> None:
-    whole = record_of()
-    assert whole.best is not None
-    best = whole.best.model_copy(update={"score": 100 / 3, "interval": (1 / 3, 200 / 3)})
-    found = make_entry(whole.model_copy(update={"best": best}))
+    found = make_entry(record_of(best={"score": 100 / 3, "interval": (1 / 3, 200 / 3)}))
     assert (found.score, found.interval) == (33.3333, (0.3333, 66.6667))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.records.test_store import make_record
+from tests.made_record import make_record
 from vicregl_bench.batch import job
 from vicregl_bench.batch.job import Job, JobOutcome, run_job
 from vicregl_bench.batch.weights import Weights
@@ -69,9 +69,10 @@ def test_a_record_is_found_whatever_else_is_printed(
     assert captured.out == ""
 
 
-def test_a_crash_leaves_its_last_words(plays: list[str]) -> None:
+def test_a_crash_leaves_its_last_words(plays: list[str], capfd: pytest.CaptureFixture[str]) -> None:
     plays += ["import sys", "sys.stderr.write('error: no such thing\\nafter\\n')", "sys.exit(2)"]
     assert run_job(JOB) == JobOutcome(2, None, None, "no such thing")
+    assert capfd.readouterr().err == "after\n"  # the error is told by whoever runs the job
     plays[:] = ["raise RuntimeError('broken')"]
     assert run_job(JOB).error == "RuntimeError: broken"
     plays[:] = ["import sys", "sys.exit(3)"]
@@ -170,7 +171,27 @@ def test_nohup_stays_in_force(plays: list[str]) -> None:
         signal.signal(signal.SIGHUP, before)
 
 
-def test_a_job_that_was_interrupted_by_others_stops_the_batch(plays: list[str]) -> None:
-    plays += ["import sys", "sys.exit(130)"]
-    with pytest.raises(RunInterruptedError):
+def test_a_job_that_was_interrupted_by_others_stops_the_batch(
+    plays: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    plays += ["import sys", "sys.stderr.write('error: interrupted\\n')", "sys.exit(130)"]
+    with pytest.raises(RunInterruptedError) as caught:
+        job.run_job(JOB)
+    assert str(caught.value) == (
+        "interrupted in voc_linear on a b.pth; run the same command again to resume"
+    )
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_what_an_interrupted_job_could_not_keep_is_told(plays: list[str]) -> None:
+    plays += [
+        "import os, signal, sys",
+        "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])",
+        "os.kill(os.getppid(), signal.SIGINT)",
+        "signal.sigwait([signal.SIGINT])",
+        "sys.stderr.write('error: no space\\n')",
+        "sys.exit(2)",
+    ]
+    with pytest.raises(RunInterruptedError, match=r"on a b\.pth: no space; run the same"):
         job.run_job(JOB)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.records.test_store import make_record
+from tests.made_record import make_record
 from vicregl_bench.backbones.resnet import random_resnet_state
 from vicregl_bench.batch.matrix import (
     MatrixCell,
@@ -198,6 +198,28 @@ def test_equal_weights_under_two_names_are_refused(tiny_voc: Path, tmp_path: Pat
     two = zoo(tmp_path, a="a.pth", b="b.pth")
     with pytest.raises(ConfigError, match="a and b have the same weights"):
         matrix(tmp_path, two, roots(tmp_path, voc=tiny_voc), "voc_linear")
+
+
+def test_student_and_teacher_of_one_file_are_two_checkpoints(
+    tiny_voc: Path, tmp_path: Path
+) -> None:
+    states = {
+        name: random_resnet_state("resnet18x0.25", seed=seed)
+        for seed, name in enumerate(("student", "teacher"))
+    }
+    torch.save(states, tmp_path / "both.pth")
+    path = tmp_path / "zoo.yaml"
+    entries = [{"name": name, "ckpt": "both.pth", "prefix": name} for name in states]
+    path.write_text(json.dumps({"checkpoints": entries}))
+    checkpoints = read_zoo(path)
+    cells = matrix(tmp_path, checkpoints, roots(tmp_path, voc=tiny_voc), "voc_linear")
+    keys = [cell.planned.key for cell in cells.values() if cell.planned is not None]
+    assert len(set(keys)) == 2
+    for entry in checkpoints.entries:
+        source = checkpoints.weights(entry).read()
+        about = {"file_sha256": source.file_sha256, "coverage": source.coverage}
+        named = checkpoints.named(make_record(checkpoint=about))
+        assert named is not None and named.name == entry.name
 
 
 def test_a_copy_under_another_architecture_is_refused_before_anything_runs(

@@ -241,8 +241,21 @@ def test_records_that_cannot_be_read_do_not_hide_what_failed(
     assert _guarded([*files, "--tasks", "voc_linear"]) == 1
     captured = capfd.readouterr()
     assert "no record in" in captured.err
+    assert captured.err.count("half.json") == 1  # though the folder is read twice
     assert captured.err[captured.err.index("last words") :].count("it broke") == 2
     assert "| VICReg " in captured.out
+
+
+def test_an_interruption_is_one_line_that_says_how_to_go_on(
+    files: list[str], capfd: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(matrix, "make_matrix", interrupted)
+    assert _guarded(files) == 130
+    errors = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert errors == ["error: interrupted; run the same command again to go on"]
 
 
 @pytest.mark.parametrize("domains", [["segmentation"], ["detection"], []])

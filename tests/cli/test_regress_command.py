@@ -122,10 +122,8 @@ def leave(monkeypatch: pytest.MonkeyPatch, *records: Record | Exception | None) 
 
 
 def scored(score: float) -> Record:
-    whole = record_of(created="2999-01-01T00:00:00+00:00")
-    assert whole.best is not None
-    best = whole.best.model_copy(update={"score": score, "interval": (score - 1, score + 1)})
-    return whole.model_copy(update={"best": best})
+    best = {"score": score, "interval": (score - 1, score + 1)}
+    return record_of(created="2999-01-01T00:00:00+00:00", best=best)
 
 
 def accepted(path: str = "ci/baseline.json") -> dict[str, float]:
@@ -234,6 +232,8 @@ def test_an_interruption_ends_with_130(
         ([], "no baseline at ci/baseline.json: --update writes the first one"),
         (["--update", "--suite", "none.yaml"], "cannot read none.yaml: No such file"),
         (["--update", "--ckpt", "none.pth"], "no checkpoint file none.pth"),
+        (["--update", "--ckpt", ""], "--ckpt: it is empty"),
+        (["--update", "--junit", "./suite.yaml"], "is the suite or the baseline; name another"),
         (["--update", "--junit", "pictures"], "--junit pictures is a folder"),
         (["--update", "--junit", "suite.yaml/j.xml"], "suite.yaml is a file; name a folder"),
         (["--update", "--baseline", "pictures"], "--baseline pictures is a folder"),

@@ -106,17 +106,19 @@ def run_job(job: Job) -> JobOutcome:
         )
         with process:
             signals.to(process)
-            last = _passed_on(process)
+            error, last = _passed_on(process)
             code = process.wait()
         if signals.came or code == EXIT_INTERRUPTED:
+            # what else went wrong in it, such as a full disk, is not to be lost
+            other = f": {error}" if error and code != EXIT_INTERRUPTED else ""
             raise RunInterruptedError(
-                f"interrupted in {job.task} on {job.weights.ckpt}; run the same command again to "
-                "resume"
+                f"interrupted in {job.task} on {job.weights.ckpt}{other}; run the same command "
+                "again to resume"
             )
         printed.seek(0)
         found = [line for line in printed.read().splitlines() if line.startswith(_FOUND)]
     if not found:
-        return JobOutcome(code, None, None, _last_words(code, last))
+        return JobOutcome(code, None, None, _last_words(code, error or last))
     path = Path(found[-1].removeprefix(_FOUND))
     try:
         return JobOutcome(code, read_record(path), path, "")
@@ -174,17 +176,22 @@ def _handing_on() -> Iterator[_Signals]:
             signal.signal(number, handler)
 
 
-def _passed_on(process: "subprocess.Popen[str]") -> str:
-    """Pass the job's stderr on as it comes; its error, else the last line that says something."""
+def _passed_on(process: "subprocess.Popen[str]") -> tuple[str, str]:
+    """Pass the job's stderr on as it comes, but for its error, which whoever runs it tells.
+
+    Returns:
+        The error without its mark, and the last line that says something; either may be empty.
+    """
     assert process.stderr is not None
     last = error = ""
     for line in process.stderr:
-        sys.stderr.write(line)
-        sys.stderr.flush()
         last = line.strip() or last
         if line.startswith(_ERROR):
             error = line.removeprefix(_ERROR).strip()
-    return error or last
+        else:
+            sys.stderr.write(line)
+            sys.stderr.flush()
+    return error, last
 
 
 def _last_words(code: int, last: str) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from vicregl_bench.batch.yaml_file import read_yaml
+from vicregl_bench.batch.yaml_file import beside, read_yaml
 from vicregl_bench.data import (
     CLASSIFICATION_SETS,
     DETECTION_SETS,
@@ -63,9 +63,7 @@ def read_roots(path: Path) -> Roots:
         _require_known(path, f"settings.{name}", name, tasks, "task")
     return Roots(
         path=path,
-        folders={
-            name: path.parent / Path(folder).expanduser() for name, folder in held.roots.items()
-        },
+        folders={name: beside(path, folder) for name, folder in held.roots.items()},
         settings={task: flatten(values) for task, values in held.settings.items()},
     )
 

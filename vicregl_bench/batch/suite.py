@@ -9,7 +9,7 @@ from pydantic import Field, NonNegativeFloat, PositiveInt, field_validator, mode
 from vicregl_bench.backbones.names import is_random
 from vicregl_bench.batch.job import Job
 from vicregl_bench.batch.weights import Weights, WeightsGiven
-from vicregl_bench.batch.yaml_file import read_yaml
+from vicregl_bench.batch.yaml_file import Name, beside, read_yaml
 from vicregl_bench.data import MAKERS
 from vicregl_bench.engine.settings import Section
 from vicregl_bench.errors import ConfigError
@@ -88,7 +88,7 @@ class SuiteTask(Section):
     """
 
     task: str
-    name: str = ""
+    name: Name
     data: str
     profile: Literal["paper", "ci"] = "ci"
     preset: str | None = None
@@ -103,12 +103,6 @@ class SuiteTask(Section):
         if isinstance(fields, dict) and "name" not in fields and "task" in fields:
             return fields | {"name": fields["task"]}
         return fields
-
-    @model_validator(mode="after")
-    def _not_blank(self) -> Self:
-        if not self.name.strip():
-            raise ValueError("name: it is empty")
-        return self
 
     @property
     def options(self) -> dict[str, str]:
@@ -162,17 +156,14 @@ def read_suite(path: Path) -> Suite:
         ConfigError: no such file, no YAML, or a key or value that is impossible, named.
     """
     suite = read_yaml(path, Suite, _EXAMPLE)
-    folder = path.resolve().parent
+    path = path.resolve()
     data = {
-        name: one
-        if one.root is None
-        else one.model_copy(update={"root": folder / one.root.expanduser()})
+        name: one if one.root is None else one.model_copy(update={"root": beside(path, one.root)})
         for name, one in suite.data.items()
     }
     checkpoint, ckpt = suite.checkpoint, suite.checkpoint.ckpt
     if ckpt is not None and not is_random(ckpt):
-        place = folder / Path(ckpt).expanduser()
-        checkpoint = checkpoint.model_copy(update={"ckpt": str(place)})
+        checkpoint = checkpoint.model_copy(update={"ckpt": str(beside(path, ckpt))})
     return suite.model_copy(update={"data": data, "checkpoint": checkpoint})
 
 

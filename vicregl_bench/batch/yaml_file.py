@@ -1,12 +1,13 @@
 """YAML files that users write, read strictly: what is wrong is named with its file and key."""
 
+import os
 import re
 from collections.abc import Hashable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, StringConstraints, ValidationError
 
 from vicregl_bench.errors import ConfigError
 
@@ -16,6 +17,11 @@ _PLACE = re.compile(r"[a-z_]+(\[\d+\])?(\.[a-z_]+)*: ")
 _MERGE = "tag:yaml.org,2002:merge"  # `<<`, which may stand several times
 
 Model = TypeVar("Model", bound=BaseModel)
+Name = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, pattern=r"^[^\x00-\x1f\x7f]*$"),
+]
+"""What tables and reports show, in one line."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -63,6 +69,12 @@ def read_yaml(path: Path, model: type[Model], example: str) -> Model:
         raise ConfigError(f"{path}, {first_problem(error)}") from error
 
 
+def beside(path: Path, named: str | Path) -> Path:
+    """A place that a file names: relative to the file's folder, `~` is home."""
+    # of a user that there is not, `Path.expanduser` raises
+    return path.parent / os.path.expanduser(named)  # noqa: PTH111
+
+
 def first_problem(error: ValidationError) -> str:
     """Key and reason of the first problem, in words; the reason alone where it names its key."""
     first = error.errors(include_url=False)[0]
@@ -73,6 +85,8 @@ def first_problem(error: ValidationError) -> str:
         "missing": "it is missing",
         "extra_forbidden": "there is no such key here",
         "too_short": "it needs at least one entry",
+        "string_too_short": "it is empty",
+        "string_pattern_mismatch": "it has a line break or another control character",
     }
     said = words.get(first["type"], first["msg"].removeprefix("Value error, "))
     between = "." if _PLACE.match(said) else ": "

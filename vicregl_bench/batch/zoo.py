@@ -1,7 +1,8 @@
 """A file of checkpoints: whose weights they are, how they are read, which printed row they have."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,11 +12,12 @@ from pydantic import Field, PositiveInt
 
 from vicregl_bench.backbones.names import RANDOM_PREFIX, canonical
 from vicregl_bench.batch.weights import Weights, Word
-from vicregl_bench.batch.yaml_file import read_yaml
+from vicregl_bench.batch.yaml_file import Name, beside, read_yaml
 from vicregl_bench.digest import file_sha256
 from vicregl_bench.engine.settings import Section
 from vicregl_bench.errors import ConfigError
 from vicregl_bench.records import Record
+from vicregl_bench.records.schema import CheckpointInfo
 from vicregl_bench.tables.layout import find_row, layout
 from vicregl_bench.tables.named import Named
 
@@ -30,7 +32,7 @@ class ZooEntry(Weights):
         epochs: of its pretraining.
     """
 
-    name: Word
+    name: Name
     row: Word | None = None
     alpha: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
     epochs: PositiveInt | None = None
@@ -39,6 +41,28 @@ class ZooEntry(Weights):
     def named(self) -> Named:
         """What tables show of it."""
         return Named(self.name, self.row, self.alpha, self.epochs)
+
+    @property
+    def told(self) -> dict[str, str]:
+        """How it is read, as far as it says so and records tell: arch, method, prefix."""
+        arch = None if self.arch is None else canonical(self.arch)
+        # a file that `own` reads names its method itself
+        method = None if self.method == "own" else self.method
+        prefix = None if self.prefix is None else self.prefix.rstrip(".")
+        given = {"arch": arch, "method": method, "prefix": prefix}
+        return {option: value for option, value in given.items() if value is not None}
+
+    def takes(self, checkpoint: CheckpointInfo) -> bool:
+        """Whether a record of the file is of this entry: read as it says."""
+        coverage = checkpoint.coverage or {}
+        prefix = str(coverage.get("prefix", "")).rstrip(".")
+        address = f"{coverage.get('container', '')}.{prefix}".strip(".")
+        held = {
+            "arch": (checkpoint.arch,),
+            "method": (checkpoint.method,),
+            "prefix": (address, prefix) if coverage else (),  # as `--prefix` is understood
+        }
+        return all(value in held[option] for option, value in self.told.items())
 
 
 class _File(Section):
@@ -62,7 +86,7 @@ class Zoo:
         """Where an entry's weights lie; None of random ones."""
         if entry.random:
             return None
-        return self.path.parent / Path(entry.ckpt).expanduser()
+        return beside(self.path, entry.ckpt)
 
     def missing(self, entry: ZooEntry) -> str | None:
         """What is wrong where an entry's file is not there; None where all is well."""
@@ -79,26 +103,23 @@ class Zoo:
         """What the zoo says of a record's weights: a `tables.named.Naming`.
 
         Records of files are known by the sha256 of the file's bytes, wherever it lay and whatever
-        it was called; those of random weights by their architecture. An entry with an architecture
-        of its own takes records of that alone. Entries whose file is missing are nobody's.
+        it was called; those of random weights by their architecture. An entry with an architecture,
+        method or prefix of its own takes records of that alone. Entries whose file is missing are
+        nobody's.
 
         Raises:
-            ConfigError: two entries have files of the same bytes.
+            ConfigError: a record could be of two entries.
             CheckpointError: a file cannot be read.
         """
         checkpoint = record.checkpoint
-        identity = checkpoint.file_sha256 or checkpoint.name
-        entry = self._by_identity.get(identity)
-        if entry is None:
-            return None
-        other = entry.arch is not None and canonical(entry.arch) != checkpoint.arch
-        return None if other else entry.named
+        entries = self._by_identity.get(checkpoint.file_sha256 or checkpoint.name, ())
+        return next((entry.named for entry in entries if entry.takes(checkpoint)), None)
 
     def strangers(self, records: Iterable[Record]) -> list[str]:
         """A sentence of each entry that is of none of the records, and why where that is known.
 
         Raises:
-            ConfigError: two entries have files of the same bytes.
+            ConfigError: a record could be of two entries.
             CheckpointError: a file cannot be read.
         """
         known = {named.name for named in map(self.named, records) if named is not None}
@@ -112,30 +133,19 @@ class Zoo:
         return found
 
     def require_unlike_files(self) -> None:
-        """Stop on two entries whose files hold the same bytes, however they are read.
+        """Stop on two entries whose files hold the same bytes, and that do not say what differs.
 
         Raises:
-            ConfigError: records would be of both.
+            ConfigError: a record could be of two entries.
             CheckpointError: a file cannot be read.
         """
         _ = self._by_identity
 
     @cached_property
-    def _by_identity(self) -> Mapping[str, ZooEntry]:
-        """Sha256 of a file, or random:ARCH -> its entry."""
-        found: dict[str, ZooEntry] = {}
-        for entry in self.entries:
-            file = self.file(entry)
-            if file is not None and not file.is_file():
-                continue
-            identity = _random_name(entry) if file is None else file_sha256(file)
-            other = found.setdefault(identity, entry)
-            if other is not entry:
-                raise ConfigError(
-                    f"{self.path}: {other.name} and {entry.name} have the same weights: a record "
-                    "cannot be of both; leave one out"
-                )
-        return found
+    def _by_identity(self) -> Mapping[str, Sequence[ZooEntry]]:
+        """Sha256 of a file, or random:ARCH -> its entries."""
+        there = [entry for entry in self.entries if self.missing(entry) is None]
+        return _grouped(self, there, file_sha256)
 
 
 def read_zoo(path: Path) -> Zoo:
@@ -143,14 +153,54 @@ def read_zoo(path: Path) -> Zoo:
 
     Raises:
         ConfigError: the file cannot be read, has an unknown key or an impossible value, no
-            checkpoint, one name twice, or one file or random:ARCH twice.
+            checkpoint, one name twice, or one file or random:ARCH twice, read alike.
     """
     example = "checkpoints: [{name: mine, ckpt: mine.pth}]"
     zoo = Zoo(path, read_yaml(path, _File, example).checkpoints)
-    _require_unlike(path, "the name", [(one.name, one.name) for one in zoo.entries])
-    places = [(_place(zoo, entry), entry.name) for entry in zoo.entries]
-    _require_unlike(path, "the weights", places)
+    for name, count in Counter(entry.name for entry in zoo.entries).items():
+        if count > 1:
+            raise ConfigError(f"{path}: {count} entries have the name {name}: give each its own")
+    _grouped(zoo, zoo.entries, os.path.abspath)
     return zoo
+
+
+def _grouped(
+    zoo: Zoo, entries: Iterable[ZooEntry], identity: Callable[[Path], str]
+) -> Mapping[str, Sequence[ZooEntry]]:
+    """Entries by what identifies their files, or by random:ARCH.
+
+    Raises:
+        ConfigError: a record could be of two of them.
+    """
+    found: dict[str, list[ZooEntry]] = {}
+    for entry in entries:
+        file = zoo.file(entry)
+        same = found.setdefault(_random_name(entry) if file is None else identity(file), [])
+        for other in same:
+            if not _told_apart(other, entry):
+                raise ConfigError(
+                    f"{zoo.path}: {other.name} and {entry.name} have the same weights: give each "
+                    "its own prefix, method or arch, or leave one out"
+                )
+        same.append(entry)
+    return found
+
+
+def _told_apart(one: ZooEntry, other: ZooEntry) -> bool:
+    """Whether no record can be of both: they differ in an option that both give."""
+    here, there = one.told, other.told
+    return any(
+        not _meet(here[option], there[option])
+        if option == "prefix"
+        else here[option] != there[option]
+        for option in here.keys() & there.keys()
+    )
+
+
+def _meet(one: str, other: str) -> bool:
+    """Whether two prefixes may be one place: the end of an address names it too."""
+    ends = (f".{one}".rstrip("."), f".{other}".rstrip("."))
+    return ends[0].endswith(ends[1]) or ends[1].endswith(ends[0])
 
 
 def _random_name(entry: ZooEntry) -> str:
@@ -161,21 +211,6 @@ def _random_name(entry: ZooEntry) -> str:
 def _named_arch(entry: ZooEntry) -> str | None:
     """The architecture that an entry names."""
     return entry.arch or (entry.ckpt.removeprefix(RANDOM_PREFIX) if entry.random else None)
-
-
-def _place(zoo: Zoo, entry: ZooEntry) -> str:
-    file = zoo.file(entry)
-    return _random_name(entry) if file is None else os.path.realpath(file)
-
-
-def _require_unlike(path: Path, what: str, named: Sequence[tuple[str, str]]) -> None:
-    """Stop on the first identity that stands twice."""
-    seen: dict[str, str] = {}
-    for identity, name in named:
-        if identity in seen:
-            whose = f"{seen[identity]} and {name}" if seen[identity] != name else "two entries"
-            raise ConfigError(f"{path}: {whose} have {what} {identity}: leave one out")
-        seen[identity] = name
 
 
 def require_rows(zoo: Zoo, number: str) -> None:

@@ -65,15 +65,13 @@ def regress(
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
 ) -> None:
     """Run a suite of tasks and hold the scores against a baseline. Exit 1 if one fell."""
-    from vicregl_bench.batch.weights import WeightsGiven
-
     require_folder("--out", out)
     require_file("--baseline", baseline)
     if junit is not None:
         require_file("--junit", junit)
-    given = WeightsGiven(
-        ckpt=ckpt, arch=arch, method=method, prefix=prefix, trust_pickle=trust_pickle
-    )
+        if junit.resolve() in (baseline.resolve(), suite.resolve()):
+            raise ConfigError(f"--junit: {junit} is the suite or the baseline; name another file")
+    given = _given(ckpt=ckpt, arch=arch, method=method, prefix=prefix, trust_pickle=trust_pickle)
     options = {"device": device} | ({} if workers is None else {"workers": str(workers)})
     report = _report(suite, baseline, given, out, options, update=update, force=force)
     written = update and report.ran
@@ -84,6 +82,23 @@ def regress(
         _print(report, baseline, form, update)
     if not (written or (report.well and not update)):
         raise typer.Exit(EXIT_CHECK_FAILED)
+
+
+def _given(**options: str | bool | None) -> "WeightsGiven":
+    """The weights of the command line.
+
+    Raises:
+        ConfigError: an option without a value.
+    """
+    from pydantic import ValidationError
+
+    from vicregl_bench.batch.weights import WeightsGiven
+    from vicregl_bench.batch.yaml_file import first_problem
+
+    try:
+        return WeightsGiven.model_validate(options)
+    except ValidationError as error:
+        raise ConfigError(f"--{first_problem(error)}") from None
 
 
 def _report(

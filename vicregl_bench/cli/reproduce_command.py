@@ -1,9 +1,10 @@
 """`vicregl-bench reproduce`: the runs that a printed table needs, and the table with them."""
 
 import contextlib
+import functools
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +15,12 @@ from vicregl_bench.cli.output import print_json, print_rows, print_text
 from vicregl_bench.cli.quiet import import_engine
 from vicregl_bench.cli.reporter import StderrReporter
 from vicregl_bench.cli.targets import require_folder
-from vicregl_bench.errors import EXIT_CHECK_FAILED, ConfigError, RecordError
+from vicregl_bench.errors import (
+    EXIT_CHECK_FAILED,
+    ConfigError,
+    RecordError,
+    RunInterruptedError,
+)
 
 if TYPE_CHECKING:
     from vicregl_bench.batch.matrix import MatrixCell
@@ -77,6 +83,7 @@ def reproduce(
     """
     number = _table_number(table)
     reporter = StderrReporter()
+    warn = functools.cache(reporter.warn)  # once: records are read before the runs and after
     require_folder("--out", out)
     if render is not None:
         require_folder("--render", render)
@@ -89,7 +96,7 @@ def reproduce(
         "workers": workers,
     }
     with contextlib.redirect_stdout(sys.stderr):
-        known = _measured(out, throughput or [], reporter)
+        known = _measured(out, throughput or [], warn)
         checkpoints, cells = _matrix(number, _task_names(tasks), zoo, data, shared, reporter)
     text_first = dry_run and not as_json and form is TableFormat.markdown
     failures: Sequence[Failure] = ()
@@ -97,7 +104,7 @@ def reproduce(
         _show(cells, known, on_stdout=text_first)
     else:
         cells, failures = _run(cells, known, reporter)
-    texts = _rendered(number, out, checkpoints, reporter)
+    texts = _rendered(number, out, checkpoints, warn)
     if not dry_run:
         _write(texts, out if render is None else render, number, reporter)
     if as_json:
@@ -195,7 +202,7 @@ def _task_names(text: str | None) -> list[str] | None:
     return None if text is None else [word.strip() for word in text.split(",") if word.strip()]
 
 
-def _measured(out: Path, others: Sequence[Path], reporter: StderrReporter) -> list["Record"]:
+def _measured(out: Path, others: Sequence[Path], warn: Callable[[str], None]) -> list["Record"]:
     """The records that times are estimated from.
 
     Raises:
@@ -204,7 +211,7 @@ def _measured(out: Path, others: Sequence[Path], reporter: StderrReporter) -> li
     from vicregl_bench.records import read_records
 
     folders = [*([out] if out.is_dir() else []), *others]
-    return [record for folder in folders for record in read_records(folder, reporter.warn)]
+    return [record for folder in folders for record in read_records(folder, warn)]
 
 
 def _say(reporter: StderrReporter, text: str) -> None:
@@ -238,7 +245,8 @@ def _show(cells: Sequence["MatrixCell"], known: Sequence["Record"], *, on_stdout
     counts = Counter(cell.state for cell in cells)
     counted = ", ".join(f"{count} {state}" for state, count in counts.items())
     words = total_text(total(estimates))
-    summary = f"{len(cells)} runs: {counted}" + (f"; left: {words}" if words else "")
+    runs = "1 run" if len(cells) == 1 else f"{len(cells)} runs"
+    summary = f"{runs}: {counted}" + (f"; left: {words}" if words else "")
     columns = ["task", "checkpoint", "state", "left", "score, estimated from, or why"]
     with contextlib.nullcontext() if on_stdout else contextlib.redirect_stdout(sys.stderr):
         print_rows(columns, rows)
@@ -282,7 +290,7 @@ def _plain(cell: "MatrixCell", known: Sequence["Record"]) -> dict[str, Any]:
 
 
 def _rendered(
-    number: str, out: Path, zoo: "Zoo", reporter: StderrReporter
+    number: str, out: Path, zoo: "Zoo", warn: Callable[[str], None]
 ) -> dict[TableFormat, str]:
     """The table in every format: published, and measured where there is a record of any task."""
     from vicregl_bench.batch.matrix import table_tasks
@@ -295,9 +303,9 @@ def _rendered(
     entries: Sequence[Entry] = ()
     if out.is_dir() and any(out.glob("*.json")):
         try:
-            entries = collect([out], reporter.warn).entries
+            entries = collect([out], warn).entries
         except RecordError as error:  # none of them can be read: what failed is told all the same
-            reporter.warn(str(error))
+            warn(str(error))
     table = paper_table(
         number,
         entries,
@@ -322,6 +330,19 @@ def _write(
         _say(reporter, f"table: {path}")
 
 
+@contextlib.contextmanager
+def _resumable() -> Iterator[None]:
+    """Say how to go on after a Ctrl-C outside of a run, too.
+
+    Raises:
+        RunInterruptedError: in place of KeyboardInterrupt.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise RunInterruptedError("interrupted; run the same command again to go on") from None
+
+
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
-    app.command()(reproduce)
+    app.command()(_resumable()(reproduce))
