@@ -4,7 +4,7 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
-from vicregl_bench.records import Record
+from tests.made_record import make_record
 from vicregl_bench.records.collection import Entry
 
 TASKS = {"voc_linear": "miou", "folder_linear": "top1", "voc_det_linear": "ap"}
@@ -47,60 +47,23 @@ def made_entry(
         "scores": {metric: score},
         "by_class": classes,
     }
-    tree = {
-        "key": f"{number:064x}"[::-1],
-        "status": status,
-        "created": f"2026-{number % 12 + 1:02}-{number % 28 + 1:02}T00:00:{number % 60:02}+00:00",
-        "task": {
-            "name": task,
-            "version": 1,
-            "profile": "ci",
-            "title": f"Title of {task}",
-            "tables": ["1"],
-            "source": "s",
-            "settings": {"schedule": {"iters": 60}},
-            "select": "val",
-            "metric": metric,
-        },
-        "checkpoint": {
-            "name": name or f"checkpoint{number}.pth",
+    key = f"{number:064x}"[::-1]
+    record = make_record(
+        name=name or f"checkpoint{number}.pth",
+        task={"name": task, "metric": metric, "settings": {"schedule": {"iters": 60}}},
+        key=key,
+        status=status,
+        created=f"2026-{number % 12 + 1:02}-{number % 28 + 1:02}T00:00:{number % 60:02}+00:00",
+        checkpoint={
             "method": method,
-            "arch": "resnet18",
-            "weights_sha256": weights or f"{number:064x}"[::-1],
-            "file_sha256": None,
+            "weights_sha256": weights or key,
             "card": {} if alpha is None else {"alpha": alpha},
-            "coverage": None,
         },
-        "data": {
-            "root": "VOCdevkit",
-            "variant": "voc12",
-            "train": 100,
-            "val": 60,
-            "holdout": 0,
-            "fingerprint": "f" * 64,
-            "fingerprint_kind": "content",
-        },
-        "deviations": deviations,
-        "progress": {"iterations": 60, "of": 60},
-        "results": results if status != "interrupted" else [],
-        "best": best if score is not None and status == "complete" else None,
-        "cost": {
-            "wall_s": 1.0,
-            "train_s": 1.0,
-            "pictures_per_second": 1.0,
-            "peak_memory_mib": 100.0,
-        },
-        "environment": {
-            "device": "cpu",
-            "precision": "fp32",
-            "platform": "Linux",
-            "cpu_count": 2,
-            "versions": {"torch": "2.15.0"},
-            "git_revision": None,
-        },
-        "command": "vicregl-bench run",
-    }
-    record = Record.model_validate(tree)
+        data={"root": "VOCdevkit"},
+        deviations=deviations,
+        results=results if status != "interrupted" else [],
+        best=best if score is not None and status == "complete" else None,
+    )
     return Entry(record, Path("runs") / record.file_name)
 
 
@@ -112,7 +75,7 @@ def made_entries(count: int, seed: int = 0) -> Iterator[Entry]:
         yield made_entry(
             number,
             task=[*TASKS][number % len(TASKS)],
-            score=None if lost else round(draw.uniform(0, 100), 4),
+            score=None if lost else round(draw.uniform(4, 96), 4),
             status="diverged" if lost else "complete",
             method=("vicregl", "vicreg", "dino", "moco")[number // len(TASKS) % 4],
             weights=f"{number // len(TASKS):064x}"[::-1],

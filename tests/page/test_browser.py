@@ -282,6 +282,10 @@ def test_two_chosen_records_are_compared_by_class(browser: Browser, small: Path)
         expect(page.locator("#curves-plot .ytitle")).to_have_text("mIoU (%)")
         expect(page.locator("#curves-note")).to_be_hidden()
         runs = page_runs(page)
+        ticks = page.locator("#curves-plot .xaxislayer-above text")
+        assert sorted(ticks.all_text_contents()) == sorted(map(str, RATES))
+        scores = page.locator("#classes-scores")
+        expect(scores).to_have_text("First: mIoU 40.0 ± 0.5. Second: mIoU 30.0 ± 0.5.")
         command = f"vicregl-bench compare {runs[0]['file']} {runs[1]['file']}"
         expect(page.locator("#classes-command")).to_have_text(command)
         page.locator("#clear").click()
@@ -379,6 +383,8 @@ def test_a_phone_scrolls_tables_and_not_the_page(browser: Browser, site: Path, w
     with Opened(browser, site, viewport=viewport, has_touch=True) as page:
         fits = "() => document.documentElement.scrollWidth <= innerWidth"
         assert page.evaluate(fits)
+        for name, shown in (("Method", False), ("Backbone", True), ("Columns", False)):
+            expect(heading(page, "leaderboard-table", name)).to_be_visible(visible=shown)
         box = page.locator("#records .dt-layout-table > div")
         assert box.evaluate("one => one.scrollWidth > one.clientWidth")
         place = "one => { const r = one.getBoundingClientRect(); return [r.left, r.top]; }"
@@ -459,6 +465,47 @@ def test_landmarks_headings_and_names(browser: Browser, small: Path) -> None:
                 || one.labels?.length)).map(one => one.outerHTML)"""
         assert page.evaluate(unnamed) == []
         assert page.locator("table > caption").count() == page.locator("main table").count()
+        for kind in ("nav", "input[type=search]", ".dt-length select"):
+            names = page.eval_on_selector_all(
+                f"header nav, .dt-container {kind}", "all => all.map(one => one.ariaLabel)"
+            )
+            assert None not in names and len(set(names)) == len(names) == 3
+
+
+def test_signs_of_headings_are_large_enough_to_touch(browser: Browser, small: Path) -> None:
+    sizes = """all => all.map(one => one.getBoundingClientRect())
+        .filter(box => box.width).map(box => Math.min(box.width, box.height))"""
+    with Opened(browser, small) as page:
+        found = page.eval_on_selector_all("thead .dt-column-order, thead .dtcc-button", sizes)
+        assert len(found) > 10 and min(found) >= 24  # px: WCAG 2.2, 2.5.8
+
+
+def test_the_focus_is_kept_when_chosen_records_are_dropped(browser: Browser, small: Path) -> None:
+    with Opened(browser, small) as page:
+        expect(page.locator("#classes-records")).to_be_hidden()
+        for index in (0, 1):
+            page.locator(f"[data-choose='{index}']").check()
+        expect(page.locator("#classes-records")).to_be_visible()
+        page.locator("#chosen-list button").first.focus()
+        page.keyboard.press("Enter")
+        expect(page.locator("#clear")).to_be_focused()
+        expect(page.locator("#classes-records")).to_be_hidden()
+        page.keyboard.press("Enter")
+        expect(page.locator("#chosen")).to_be_hidden()
+        expect(page.locator("#records-heading")).to_be_focused()
+        # a box that is changed in the table keeps it
+        page.locator("[data-choose='0']").focus()
+        page.keyboard.press("Space")
+        expect(page.locator("[data-choose='0']")).to_be_focused()
+
+
+def test_a_link_to_a_section_ends_there(browser: Browser, site: Path) -> None:
+    page = browser.new_page()
+    page.goto(f"{site.as_uri()}#records")
+    page.wait_for_selector("html[data-ready]")
+    top = "document.getElementById('records').getBoundingClientRect().top"
+    page.wait_for_function(f"Math.abs({top}) < 20", timeout=20_000)
+    page.close()
 
 
 def test_rows_say_what_was_put_in(browser: Browser, site: Path, many: Contents) -> None:

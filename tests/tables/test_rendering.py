@@ -1,5 +1,8 @@
 import re
+import shutil
+import subprocess
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
@@ -57,7 +60,8 @@ def columns_of_rows(html: str) -> list[int]:
     table = Table()
     table.feed(html)
     assert table.open == []
-    counts, hanging = [], []
+    counts: list[int] = []
+    hanging: list[tuple[int, int]] = []
     for section, cells in table.rows:
         if section != "thead":
             hanging = []
@@ -99,7 +103,8 @@ def test_latex() -> None:
     lines = render(GRID, "latex").splitlines()
     assert r"\caption{A \& B \textless{}c\textgreater{}}" in lines
     assert r"\begin{tabular}{lccc}" in lines
-    assert lines[5:11] == [
+    assert lines[1] == r"% \usepackage{amssymb,booktabs,graphicx}"
+    assert lines[7:13] == [
         r" & \multicolumn{2}{c}{Seg.} &  \\",
         r"\cmidrule(lr){2-3}",
         r" & \multicolumn{2}{c}{VOC} &  \\",
@@ -107,12 +112,15 @@ def test_latex() -> None:
         r"Name & Frozen & FT & AP \\",
         r"\midrule",
     ]
-    assert lines[11:13] == [
+    assert lines[13:15] == [
         r"\multicolumn{4}{l}{\textit{Ours}} \\",
-        r"a\_b\textbar{}c & \textbf{1.0}$^{1}$ & -- & -- \\",
+        r"a\_b\textbar{}c & \textbf{1.0$^{1}$} & -- & -- \\",
     ]
     assert r"$^{1}$ x \textless{} 5 \% of \$y\par" in lines
     assert latex_text("\\{α ± 1}") == r"\textbackslash{}\{$\alpha$ $\pm$ 1\}"
+    assert latex_text('`a --b` "c" – ---') == (
+        r"\textasciigrave{}a -{}-b\textasciigrave{} ''c'' -- -{}-{}-"
+    )
 
 
 @pytest.mark.parametrize("name", ["[x] y", "*"])
@@ -121,6 +129,37 @@ def test_what_begins_a_latex_row_is_no_argument_of_the_line_before(name: str) ->
     latex = render(Grid("", ((name,), ("AP",)), 1, (RowGroup("", rows),)), "latex")
     assert latex.count(f"{{}}{name} & ") == 3
     assert not re.search(r"(\\\\|rule)\s*[\[*]", latex)
+
+
+def test_long_latex_cells_stand_in_lines() -> None:
+    name = (Part("backbone_of_a_long_name.pth [a *]", True, (1, 2)),)
+    rows = ((name, text_cell("–")),)
+    latex = render(
+        Grid("", (("A",), ("voc_det_linear v1 (ci)",)), 1, (RowGroup("", rows),)), "latex"
+    )
+    head = r"\begin{tabular}[b]{@{}c@{}}voc\_det\_linear v1 \\ (ci)\end{tabular}"
+    cell = r"backbone\_of\_a\_long\_name.pth \\ {}[a *]$^{1,2}$\end{tabular}}"
+    assert rf"A & {head} \\" in latex
+    assert rf"\textbf{{\begin{{tabular}}[t]{{@{{}}l@{{}}}}{cell} & -- \\" in latex
+
+
+@pytest.mark.skipif(not shutil.which("pdflatex"), reason="no pdflatex in the path")
+@pytest.mark.parametrize("number", ["1", "2", "5"])
+def test_latex_is_compiled_and_fits_the_page(number: str, tmp_path: Path) -> None:
+    signs = " ".join([*map(chr, range(33, 127)), *"é±×✓†↳αγ−–", "[x]", "--"])
+    hard = entry(
+        name=f"{signs}/a_name_of_fifty_letters_that_does_not_break_up.pth", deviations=(signs,)
+    )
+    grid = paper_grid(paper_table(number, [hard]))
+    text = render(grid, "latex")
+    packages = text.splitlines()[1].removeprefix("% ")
+    parts = [r"\documentclass{article}", packages, r"\begin{document}", text, r"\end{document}"]
+    (tmp_path / "table.tex").write_text("\n".join(parts))
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "table.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace")
+    assert done.returncode == 0, done.stdout[-2000:]
+    log = (tmp_path / "table.log").read_text(errors="replace")
+    assert "Missing character" not in log and "Overfull" not in log
 
 
 def test_html() -> None:

@@ -57,6 +57,7 @@ for (const id of ["first", "second"]) element(id).addEventListener("change", com
 
 function updateChosen() {
   const indices = [...chosen];
+  const focused = element("chosen").contains(document.activeElement);
   element("chosen").hidden = !indices.length;
   element("chosen-count").textContent = `${indices.length} chosen`;
   element("chosen-list").replaceChildren(
@@ -67,6 +68,8 @@ function updateChosen() {
       return h("li", {}, h("span", {}, runText(runs[index])), cross);
     }),
   );
+  // the button that was pressed is gone
+  if (focused) element(indices.length ? "clear" : "records-heading").focus({ preventScroll: true });
   ["first", "second"].forEach((id, position) => {
     const before = pick(id);
     const options = indices.map((index) => h("option", { value: index }, runText(runs[index])));
@@ -76,6 +79,7 @@ function updateChosen() {
     const next = kept !== null && kept !== other ? kept : indices.find((index) => index !== other);
     element(id).value = next ?? "";
   });
+  element("classes-records").hidden = indices.length < 2;
   drawCurves(indices);
   compare();
 }
@@ -95,4 +99,6 @@ element("records-table").addEventListener("change", (event) => {
 element("clear").addEventListener("click", () => [...chosen].forEach((one) => choose(one, false)));
 
 startTradeoff();
+// the tables above it were not there when the browser went to it
+element(location.hash.slice(1))?.scrollIntoView();
 document.documentElement.dataset.ready = "yes";

@@ -324,6 +324,8 @@ async function drawCurves(chosen) {
   );
   const below = legendHeight("curves-plot", series.map(({ title }) => title));
   const metrics = unique(drawnRuns, (run) => run.metric);
+  const rates = unique(series.flatMap(({ points }) => points), ({ lr }) => lr);
+  const ticks = { tickvals: rates, ticktext: rates.map(general) };
   await plot(
     "curves-plot",
     series.map(({ title, points }, index) => {
@@ -343,7 +345,11 @@ async function drawCurves(chosen) {
       height: 380 + below,
       legend: { x: 0, y: 0, yref: "container", yanchor: "bottom" },
       margin: { l: 50, r: 15, t: 10, b: 70 + below },
-      xaxis: { type: "log", title: { text: "learning rate" } },
+      xaxis: {
+        type: "log",
+        title: { text: "learning rate" },
+        ...(rates.length <= MOST_LABELS ? ticks : {}),
+      },
       yaxis: { title: { text: metrics.length === 1 ? `${metrics[0]} (%)` : "score (%)" } },
       showlegend: true,
     },
@@ -400,6 +406,8 @@ async function drawClasses(first, second) {
   const cut = many ? `The ${half} largest gains and losses of ${common.length} classes. ` : "";
   show("classes", notes + cut);
   const files = [first, second].map((index) => runs[index].file).join(" ");
+  const [one, other] = [first, second].map((at) => `${runs[at].metric} ${scoreText(runs[at])}`);
+  element("classes-scores").textContent = `First: ${one}. Second: ${other}.`;
   element("classes-command").textContent = `vicregl-bench compare ${files}`;
   const signed = (value) => (value > 0 ? "+" : "") + fixed(value);
   element("classes-numbers").replaceChildren(

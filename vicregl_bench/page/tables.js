@@ -71,6 +71,17 @@ const OPTIONS = {
   language: { ...NO_DATA, search: "Filter", lengthMenu: "_MENU_ rows" },
 };
 
+// A table in its section; of two on a page, each has controls that say of which they are
+function paged(DataTable, name, options) {
+  const table = new DataTable(`#${name}-table`, { ...OPTIONS, ...options });
+  const label = (selector, text) =>
+    table.table().container().querySelector(selector).setAttribute("aria-label", text);
+  label("nav", `Pages of the ${name}`);
+  label(".dt-search input", `Filter the ${name}`);
+  label(".dt-length select", `Rows of the ${name} on a page`);
+  return table;
+}
+
 function markText(run) {
   const words = [];
   if (run.deviations.length) words.push(["†", `deviates: ${run.deviations.join("; ")}`]);
@@ -93,9 +104,8 @@ function scoreButton(index) {
 const cellColumn = (column, index) => ({
   lines: [
     column.title,
-    [column.data, column.metric, column.preset && `preset ${column.preset}`]
-      .filter(Boolean)
-      .join(", "),
+    column.data,
+    [column.metric, column.preset && `preset ${column.preset}`].filter(Boolean).join(", "),
   ],
   hint: column.description,
   type: "value",
@@ -132,27 +142,30 @@ function leaderboard(DataTable) {
         const known = Object.values(row.cells).map((cell) => cell.run).join(",");
         const further = row.further ? `<small>further run: ${escaped(row.further)}</small>` : "";
         return (
-          `<button type="button" class="open" data-runs="${known}">${escaped(row.checkpoint)}` +
+          `<button type="button" class="open" data-runs="${known}">${breakable(row.checkpoint)}` +
           `</button>${further}`
         );
       },
     }),
-    wordsColumn("Method", "searchList", (row) => row.method),
+    wordsColumn("Method", "searchList", (row) => row.method, { className: "minor" }),
     wordsColumn("Backbone", "searchList", (row) => row.backbone),
     {
       ...valueColumn("Alpha", (row) => row.alpha, general),
+      className: "number minor",
       visible: rows.some((row) => row.alpha !== null),
     },
     {
       ...valueColumn("Mean rank", meanRank, (value) => fixed(value, 2)),
       orderSequence: ["asc", "desc"],
     },
-    valueColumn("Columns", (row) => shownCells(row).length, String),
+    {
+      ...valueColumn("Columns", (row) => shownCells(row).length, String),
+      className: "number minor",
+    },
     ...columns.map(cellColumn),
   ];
   const plain = headings(element("leaderboard-table"), list);
-  return new DataTable("#leaderboard-table", {
-    ...OPTIONS,
+  return paged(DataTable, "leaderboard", {
     data: rows,
     columns: plain,
     order: [[MEAN_RANK, "asc"]],
@@ -193,15 +206,17 @@ function recordsTable(DataTable, chosen) {
         if (kind === "sort" || kind === "type") return run.checkpoint;
         if (kind !== "display") return searchable(run.checkpoint);
         return (
-          `<button type="button" class="open" data-run="${index}">${escaped(run.checkpoint)}` +
-          "</button>"
+          `<button type="button" class="open" data-run="${index}">` +
+          `${breakable(run.checkpoint)}</button>`
         );
       },
     }),
     wordsColumn("Task", "searchList", (index) => runs[index].task),
-    wordsColumn("Version", "searchList", (index) => `v${runs[index].version}`),
+    wordsColumn("Version", "searchList", (index) => `v${runs[index].version}`, {
+      className: "minor",
+    }),
     wordsColumn("Profile", "searchList", (index) => runs[index].profile),
-    wordsColumn("Metric", "searchList", (index) => runs[index].metric),
+    wordsColumn("Metric", "searchList", (index) => runs[index].metric, { className: "minor" }),
     {
       ...valueColumn("Score", (index) => runs[index].score, (_, index) => scoreText(runs[index])),
       render: (index, kind) => {
@@ -241,10 +256,8 @@ function recordsTable(DataTable, chosen) {
       },
     }),
   ];
-  const table = element("records-table");
-  return new DataTable(table, {
-    ...OPTIONS,
-    columns: headings(table, list),
+  return paged(DataTable, "records", {
+    columns: headings(element("records-table"), list),
     data: runs.map((_, index) => index),
     order: [[list.length - 1, "desc"]],
   });

@@ -26,6 +26,9 @@ async function details(run) {
 const ESCAPES = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;" };
 const escaped = (text) => String(text).replace(/[&<>"']/g, (c) => ESCAPES[c]);
 
+// A file's name, escaped, that breaks between its words
+const breakable = (text) => escaped(text).replace(/[/_.:-]/g, "$&<wbr>");
+
 // DataTables puts what it searches into innerHTML, where it finds entities or lists values: signs
 // that look alike mean nothing there
 const ALIKE = { "&": "＆", "<": "‹", ">": "›" };

@@ -1,8 +1,9 @@
 """Tables of text as markdown, LaTeX and HTML: headings in levels, groups of rows, footnotes."""
 
 import re
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 import pandas as pd
@@ -69,6 +70,8 @@ def text_cell(text: str) -> Cell:
 def render(grid: Grid, form: str) -> str:
     """A table as text, without a line break at its end.
 
+    Line breaks and control characters in its texts, such as the names of files, are blanks.
+
     Args:
         grid: the table.
         form: "markdown", "latex" or "html".
@@ -83,7 +86,28 @@ def render(grid: Grid, form: str) -> str:
     }
     if form not in forms:
         raise ConfigError(f"no table as {form!r}: {', '.join(forms)}")
-    return forms[form](grid)
+    return forms[form](_plain(grid))
+
+
+def _plain(grid: Grid) -> Grid:
+    def cell(parts: Cell) -> Cell:
+        return tuple(replace(part, text=_line(part.text)) for part in parts)
+
+    return replace(
+        grid,
+        caption=_line(grid.caption),
+        headings=tuple(tuple(map(_line, path)) for path in grid.headings),
+        groups=tuple(
+            RowGroup(_line(group.title), tuple(tuple(map(cell, row)) for row in group.rows))
+            for group in grid.groups
+        ),
+        footnotes=tuple(map(_line, grid.footnotes)),
+        remarks=tuple(map(_line, grid.remarks)),
+    )
+
+
+def _line(text: str) -> str:
+    return " ".join("".join(one if one.isprintable() else " " for one in text).split())
 
 
 def heading_levels(grid: Grid) -> list[list[Heading]]:
@@ -156,7 +180,8 @@ _LATEX = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
+    '"': "''",
+    "`": r"\textasciigrave{}",
     "–": "--",
     "−": "$-$",
     "±": r"$\pm$",
@@ -168,31 +193,35 @@ _LATEX = {
     "↳": r"$\hookrightarrow$",
 }
 _LATEX_TABLE = str.maketrans(_LATEX)
+_LATEX_WIDTH = 20
+"""Characters of a line in a cell, longer words aside."""
 
 
 def latex_text(text: str) -> str:
-    """Text with everything escaped that LaTeX takes for itself."""
-    return text.translate(_LATEX_TABLE)
+    """Text with everything escaped that LaTeX takes for itself; two hyphens are no dash."""
+    return "{}".join(one.translate(_LATEX_TABLE) for one in re.split("(?<=-)(?=-)", text))
 
 
 def render_latex(grid: Grid) -> str:
     r"""A booktabs table in a float, heads of groups across all columns.
 
-    It asks for the packages booktabs, amssymb (`\checkmark`) and, of quoted text, an encoding that
-    has `\textquotedbl` (T1).
+    Long names and headings stand in several lines; a table that is still wider than the text is
+    made smaller. A comment in it names the packages it asks for. pdflatex stops at letters
+    that its fonts do not have (names in other scripts); lualatex does not.
     """
 
     def one(part: Part) -> str:
-        text = latex_text(part.text)
-        text = rf"\textbf{{{text}}}" if part.bold else text
         marks = ",".join(map(str, part.marks))
-        return f"{text}$^{{{marks}}}$" if marks else text
+        text = _latex_lines(part.text, "t", "l", f"$^{{{marks}}}$" if marks else "")
+        return rf"\textbf{{{text}}}" if part.bold else text
 
     width, leads = len(grid.headings), grid.leads
     lines = [
         r"\begin{table}",
+        r"% \usepackage{amssymb,booktabs,graphicx}",
         r"\centering",
         rf"\caption{{{latex_text(grid.caption)}}}",
+        r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
         rf"\begin{{tabular}}{{{'l' * leads}{'c' * (width - leads)}}}",
         r"\toprule",
         *_latex_heads(grid),
@@ -203,7 +232,7 @@ def render_latex(grid: Grid) -> str:
             title = latex_text(group.title)
             lines.append(rf"\multicolumn{{{width}}}{{l}}{{\textit{{{title}}}}} \\")
         lines += [_latex_row([_joined(cell, one) for cell in row]) for row in group.rows]
-    lines += [r"\bottomrule", r"\end{tabular}"]
+    lines += [r"\bottomrule", r"\end{tabular}}"]
     notes = [f"$^{{{number}}}$ {latex_text(text)}" for number, text in enumerate(grid.footnotes, 1)]
     notes += [latex_text(text) for text in grid.remarks]
     if notes:
@@ -211,9 +240,21 @@ def render_latex(grid: Grid) -> str:
     return "\n".join([*lines, r"\end{table}"])
 
 
+def _latex_lines(text: str, place: str, column: str, marks: str = "") -> str:
+    """Text of a cell, when long in several lines, and its marks at the end."""
+    short = textwrap.wrap(text, _LATEX_WIDTH, break_long_words=False, break_on_hyphens=False)
+    if len(short) < 2:
+        return latex_text(text) + marks
+    lines = r" \\ ".join(_guarded(latex_text(line)) for line in short)
+    return rf"\begin{{tabular}}[{place}]{{@{{}}{column}@{{}}}}{lines}{marks}\end{{tabular}}"
+
+
 def _latex_row(cells: Sequence[str]) -> str:
-    r"""A row; the `\\` or rule before it would take a `[` or `*` at its beginning as its own."""
-    text = " & ".join(cells) + r" \\"
+    return _guarded(" & ".join(cells) + r" \\")
+
+
+def _guarded(text: str) -> str:
+    r"""A line that the `\\` or rule before it takes no `[` or `*` of."""
     return f"{{}}{text}" if text.startswith(("[", "*")) else text
 
 
@@ -223,14 +264,14 @@ def _latex_heads(grid: Grid) -> list[str]:
     depth = max(len(path) for path in grid.headings[grid.leads :] or [("",)])
     lines = []
     paths = grid.headings[grid.leads :]
-    leads = [latex_text(path[-1]) for path in grid.headings[: grid.leads]]
+    leads = [_latex_lines(path[-1], "b", "l") for path in grid.headings[: grid.leads]]
     for level, _ in enumerate(levels):
         last = level == depth - 1
         cells, rules, column = list(leads) if last else [""] * grid.leads, [], grid.leads + 1
         for key, same in groupby(paths, key=lambda path: _latex_stem(path, level, depth)):
             width, text = len(list(same)), latex_text(key[-1]) if key else ""
             if last:
-                cells += [text] * width
+                cells += [_latex_lines(key[-1], "b", "c")] * width
             elif width == 1:
                 cells.append(text)
             else:
