@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.tasks.test_compare import areas, make_record, ranks
+from tests.tasks.test_compare import areas, kept, ranks
 from vicregl_bench.cli.main import _guarded
 
 
@@ -19,7 +19,7 @@ from vicregl_bench.cli.main import _guarded
 def pair(tmp_path: Path) -> list[str]:
     """Right on a quarter of 60 pictures, and on all."""
     outcomes = {"a": ranks(np.arange(60) % 4 == 0), "b": ranks(np.ones(60))}
-    return [str(make_record(tmp_path, name, one)) for name, one in outcomes.items()]
+    return [str(kept(tmp_path, name, one)) for name, one in outcomes.items()]
 
 
 def test_people_read_a_verdict_and_a_table(
@@ -41,7 +41,7 @@ def test_people_read_a_verdict_and_a_table(
 def test_one_class_is_one_test(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     labels = (np.arange(60) < 3).astype(int)
     outcomes = {"a": ranks(np.arange(60) % 4 == 0, labels), "b": ranks(np.ones(60), labels)}
-    paths = [str(make_record(tmp_path, name, one)) for name, one in outcomes.items()]
+    paths = [str(kept(tmp_path, name, one)) for name, one in outcomes.items()]
     assert _guarded(["compare", *paths]) == 0
     out = capsys.readouterr().out
     assert "1 of 1 class tested, where 0.05 would be expected by chance if nothing" in out
@@ -53,8 +53,8 @@ def test_what_both_deviate_in_is_said_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shared = "data: 10 classes instead of 1000"
-    a = make_record(tmp_path, "a", areas(0), deviations=[shared, "only A"])
-    b = make_record(tmp_path, "b", areas(1), deviations=[shared])
+    a = kept(tmp_path, "a", areas(0), deviations=[shared, "only A"])
+    b = kept(tmp_path, "b", areas(1), deviations=[shared])
     assert _guarded(["compare", str(a), str(b)]) == 0
     out, err = capsys.readouterr()
     assert out.count(f"Both deviate from their protocol: {shared}.\n") == 1
@@ -71,10 +71,11 @@ def test_names_with_pipes_stay_in_their_cells(
     outcomes = {"a": ranks(np.arange(60) % 4 == 0), "b": ranks(np.ones(60))}
     paths = []
     for name, one in outcomes.items():
-        path = make_record(tmp_path, name, one)
+        path = kept(tmp_path, name, one)
         tree = json.loads(path.read_text())
         tree["checkpoint"]["name"] = f"{name}|y.pth"
-        tree["best"]["by_class"] = {"x|0": 1.0, "x|1": 1.0}
+        scores = tree["best"]["by_class"].values()
+        tree["best"]["by_class"] = dict(zip(("x|0", "x|1"), scores, strict=True))
         path.write_text(json.dumps(tree))
         paths.append(str(path))
     assert _guarded(["compare", *paths]) == 0
@@ -99,7 +100,7 @@ def test_json_holds_the_numbers(pair: list[str], capsys: pytest.CaptureFixture[s
 def test_csv_has_a_row_for_all_and_one_a_class(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    a, b = (str(make_record(tmp_path, name, areas(k))) for k, name in enumerate("ab"))
+    a, b = (str(kept(tmp_path, name, areas(k))) for k, name in enumerate("ab"))
     assert _guarded(["compare", a, b, "--format", "csv"]) == 0
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert len(rows) == 5
@@ -127,8 +128,8 @@ def test_what_cannot_be_compared_is_one_line(
 def test_other_conditions_are_warned_of_on_stderr(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    a = make_record(tmp_path, "a", areas(0))
-    b = make_record(tmp_path, "b", areas(0), task={"profile": "paper"})
+    a = kept(tmp_path, "a", areas(0))
+    b = kept(tmp_path, "b", areas(0), task={"profile": "paper"})
     assert _guarded(["compare", str(a), str(b)]) == 0
     out, err = capsys.readouterr()
     assert err == "warning: other profile: ci (A) and paper (B)\n"

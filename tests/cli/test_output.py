@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.records.test_store import make_record
+from tests.made_record import make_record
 from vicregl_bench.cli.output import print_record, print_rows
 from vicregl_bench.cli.reporter import StderrReporter
 
@@ -12,10 +12,13 @@ ODD = "run[bold]/a[1][/x]:b:.pth"
 
 
 def test_a_record_shows_names_as_they_are(capsys: Captured) -> None:
-    record = make_record(name=ODD, deviations=[f"data: {ODD}"])
-    checkpoint = record.checkpoint.model_copy(update={"notes": (ODD,), "method": "[m]"})
-    task = record.task.model_copy(update={"title": "VOC [red]"})
-    print_record(record.model_copy(update={"checkpoint": checkpoint, "task": task}))
+    record = make_record(
+        name=ODD,
+        task={"title": "VOC [red]"},
+        checkpoint={"notes": (ODD,), "method": "[m]"},
+        deviations=[f"data: {ODD}"],
+    )
+    print_record(record)
     shown = capsys.readouterr().out.splitlines()
     assert shown[0] == "VOC [red]  voc_linear v1, profile ci"
     assert shown[1] == f"{ODD}: [m], resnet18, weights w"

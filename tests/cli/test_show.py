@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.made_record import changed, make_record
 from tests.records.test_matches import some_matches
-from tests.records.test_store import make_record
 from vicregl_bench.cli.main import _guarded
 from vicregl_bench.cli.run_command import _chosen_pictures
 from vicregl_bench.data import (
@@ -36,16 +36,11 @@ Captured = pytest.CaptureFixture[str]
 
 def voc_record(root: Path, **changes: Any) -> Record:
     """A record with scores of VOC's classes whose data is at `root`."""
-    whole = make_record(**changes)
-    assert whole.best is not None
-    settings = {"data": {"dataset": "voc"}}
-    iou = {name: float(4 * index) for index, name in enumerate(CLASSES)}
-    return whole.model_copy(
-        update={
-            "task": whole.task.model_copy(update={"settings": settings}),
-            "data": whole.data.model_copy(update={"root": str(root)}),
-            "best": whole.best.model_copy(update={"by_class": iou}),
-        }
+    return make_record(
+        task={"settings": {"data": {"dataset": "voc"}}},
+        data={"root": str(root)},
+        best={"by_class": {name: float(4 * index) for index, name in enumerate(CLASSES)}},
+        **changes,
     )
 
 
@@ -155,8 +150,7 @@ def test_records_of_other_data_stand_beside_with_a_warning(
     kept: Path, tiny_voc: Path, capsys: Captured
 ) -> None:
     record = voc_record(tiny_voc, name="b.pth")
-    data = record.data.model_copy(update={"fingerprint": "other"})
-    other = write_record(kept.parent, record.model_copy(update={"data": data, "key": "o" * 64}))
+    other = write_record(kept.parent, changed(record, data={"fingerprint": "other"}, key="o" * 64))
     assert _guarded(["show", str(kept), "--pictures", "--against", str(other)]) == 0
     assert "other data" in capsys.readouterr().err
 
@@ -259,17 +253,13 @@ def box_record(dataset: str, root: Path, **changes: Any) -> Record:
         for lr in (0.1, 0.02)
         for iters in (100, 1000)
     ]
-    whole = make_record(results=results, **changes)
-    assert whole.best is not None
     names = read_detection(dataset, root).classes
-    task = {"settings": {"data": {"dataset": dataset}}, "metric": "ap"}
-    ap = {name: float(index) for index, name in enumerate(names)}
-    return whole.model_copy(
-        update={
-            "task": whole.task.model_copy(update=task),
-            "data": whole.data.model_copy(update={"root": str(root)}),
-            "best": whole.best.model_copy(update={"by_class": ap}),
-        }
+    return make_record(
+        task={"settings": {"data": {"dataset": dataset}}, "metric": "ap"},
+        data={"root": str(root)},
+        results=results,
+        best={"by_class": {name: float(index) for index, name in enumerate(names)}},
+        **changes,
     )
 
 
@@ -353,14 +343,12 @@ def test_boxes_that_were_not_kept_or_are_label_maps(boxes: Path, capsys: Capture
 def match_record(**changes: Any) -> Record:
     """A record of correspondence: one point, no classes."""
     result = {"lr": None, "seed": 0, "score": 50.0, "scores": {"match_accuracy": 50.0}}
-    whole = make_record(results=[result], task="voc_correspondence", **changes)
-    assert whole.best is not None
-    task = {"settings": {"data": {"dataset": "voc"}}, "metric": "match_accuracy"}
-    return whole.model_copy(
-        update={
-            "task": whole.task.model_copy(update=task),
-            "best": whole.best.model_copy(update={"lr": None, "by_class": {}}),
-        }
+    settings = {"data": {"dataset": "voc"}}
+    return make_record(
+        task={"name": "voc_correspondence", "settings": settings, "metric": "match_accuracy"},
+        results=[result],
+        best={"lr": None, "by_class": {}},
+        **changes,
     )
 
 
@@ -387,8 +375,6 @@ def test_matches_that_were_not_kept(tmp_path: Path, capsys: Captured) -> None:
 
 
 def test_a_task_that_keeps_none_says_so(tmp_path: Path, capsys: Captured) -> None:
-    record = make_record(task="folder_knn")
-    task = record.task.model_copy(update={"metric": "top1"})
-    path = write_record(tmp_path, record.model_copy(update={"task": task}))
+    path = write_record(tmp_path, make_record(task={"name": "folder_knn", "metric": "top1"}))
     text = failure(capsys, "show", str(path), "--pictures", "--only", "a")
     assert "folder_knn keeps none of single pictures" in text and "--force" not in text

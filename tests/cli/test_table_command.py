@@ -122,7 +122,7 @@ def test_several_folders(folder: Path, tmp_path: Path, capsys: Captured) -> None
     write_record(tmp_path / "more", entry(name="b.pth", key="7" * 64, score=33.0).record)
     words = ["--records", str(folder), "--records", str(tmp_path / "more")]
     out, _ = done(capsys, "table", "1", *words)
-    assert "– / 52.0 ± 1.0" in out and "– / 33.0 ± 1.0" in out
+    assert "– / **52.0 ± 1.0**" in out and "– / 33.0 ± 1.0" in out
 
 
 def test_what_is_left_out_is_said_beside_csv_too(tmp_path: Path, capsys: Captured) -> None:
@@ -132,6 +132,12 @@ def test_what_is_left_out_is_said_beside_csv_too(tmp_path: Path, capsys: Capture
     assert "voc_linear v1 of b.pth (the column is of v99)" in err
     out, _ = done(capsys, "table", "1", "--records", str(tmp_path))
     assert "voc_linear v1 of b.pth (the column is of v99)" in out
+
+
+def test_measured_alone_has_nothing_of_another_version(tmp_path: Path, capsys: Captured) -> None:
+    write_record(tmp_path, entry(version=0).record)
+    error = failure(capsys, "table", "1", "--measured", "--records", str(tmp_path))
+    assert "another protocol version (voc_linear v0, the column is of v1)" in error
 
 
 @pytest.mark.parametrize(

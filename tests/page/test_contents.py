@@ -28,7 +28,7 @@ def test_a_row_a_checkpoint_a_column_a_protocol_and_the_run_behind_each_cell() -
     assert cells == {
         ("a.pth", "voc_linear v1 (ci)"): (0, 2),
         ("b.pth", "voc_linear v1 (ci)"): (1, 1),
-        ("a.pth", "folder_linear v1 (ci)"): (2, 1),
+        ("a.pth", "folder_linear v1 (ci)"): (2, None),
     }
     assert [run["score"] for run in contents.runs] == [40.0, 60.0, 70.0]
     dense = {column["task"]: column["dense"] for column in contents.columns}

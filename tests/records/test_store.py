@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.made_record import make_record
 from vicregl_bench.errors import RecordError
 from vicregl_bench.records import (
     Record,
@@ -15,82 +16,6 @@ from vicregl_bench.records import (
     store,
     write_record,
 )
-
-
-def make_record(
-    *, name: str = "a.pth", task: str = "voc_linear", version: int = 1, **changes: Any
-) -> Record:
-    """A valid record with 50 % mIoU."""
-    tree: dict[str, Any] = {
-        "key": "k" * 64,
-        "status": "complete",
-        "created": "2026-01-01T00:00:00+00:00",
-        "task": {
-            "name": task,
-            "version": version,
-            "profile": "ci",
-            "title": "t",
-            "tables": ["1"],
-            "source": "s",
-            "settings": {},
-            "select": "val",
-            "metric": "miou",
-        },
-        "checkpoint": {
-            "name": name,
-            "method": "m",
-            "arch": "resnet18",
-            "weights_sha256": "w",
-            "file_sha256": None,
-            "card": {},
-            "coverage": None,
-        },
-        "data": {
-            "root": "r",
-            "variant": "voc12",
-            "train": 1,
-            "val": 1,
-            "holdout": 0,
-            "fingerprint": "f",
-            "fingerprint_kind": "content",
-        },
-        "deviations": [],
-        "progress": {"iterations": 60, "of": 60},
-        "results": [
-            {
-                "lr": 0.1,
-                "seed": 0,
-                "score": 50.0,
-                "scores": {"miou": 50.0, "pixel_accuracy": 90.0},
-                "by_class": {"x": None},
-            }
-        ],
-        "best": {
-            "lr": 0.1,
-            "score": 50.0,
-            "std": 1.0,
-            "seeds": 3,
-            "interval": [45.0, 55.0],
-            "scores": {"miou": 50.0, "pixel_accuracy": 90.0},
-            "by_class": {"x": None},
-        },
-        "cost": {
-            "wall_s": 1.0,
-            "train_s": 1.0,
-            "pictures_per_second": 1.0,
-            "peak_memory_mib": 1.0,
-        },
-        "environment": {
-            "device": "cpu",
-            "precision": "fp32",
-            "platform": "p",
-            "cpu_count": 2,
-            "versions": {},
-            "git_revision": None,
-        },
-        "command": "vicregl-bench run",
-    }
-    return Record.model_validate(tree | changes)
 
 
 def test_round_trip_and_finding_by_key(tmp_path: Path) -> None:
@@ -228,6 +153,54 @@ def test_unknown_fields_and_versions_are_refused(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(RecordError, match="not text"):
         read_record(path)
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, '{"schema_version": ' + "9" * 5_000 + "}", '{"schema_version": 2']
+)
+def test_what_json_cannot_read_is_damaged(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(text)
+    with pytest.raises(RecordError, match="damaged or half-written"):
+        read_record(path)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("best.score", float("nan")),
+        ("best.score", 5000.0),
+        ("best.score", -1.0),
+        ("best.std", float("inf")),
+        ("best.interval", [float("nan"), 50.0]),
+        ("best.interval", [10.0, 101.0]),
+        ("best.scores", {"miou": 5000.0}),
+        ("best.by_class", {"x": float("nan")}),
+        ("results", [{"seed": 0, "score": 101.0}]),
+        ("results", [{"seed": 0, "score": 1.0, "holdout": float("inf")}]),
+        ("cost", {"wall_s": float("nan")}),
+    ],
+)
+def test_numbers_that_are_no_scores_are_refused_by_name(
+    tmp_path: Path, field: str, value: Any
+) -> None:
+    path = write_record(tmp_path, make_record())
+    tree = json.loads(path.read_text())
+    part, _, name = field.partition(".")
+    if name:
+        tree[part][name] = value
+    else:
+        tree[part] = value if isinstance(value, list) else tree[part] | value
+    path.write_text(json.dumps(tree))
+    with pytest.raises(RecordError, match=rf"a-kkkkkkkkkkkk.json is not valid at {field}"):
+        read_record(path)
+
+
+def test_scores_at_the_ends_of_their_range_are_read(tmp_path: Path) -> None:
+    best = {"score": 100.0, "std": 0.0, "interval": [0.0, 100.0], "scores": {"top1": 100.0}}
+    for scores in ({"distance_error": 141.4214, "miou": None}, {"top1": 0.0}):
+        record = make_record(best=best | {"scores": scores})
+        assert read_record(write_record(tmp_path, record)) == record
 
 
 def test_a_record_of_the_first_schema_reads_as_what_it_would_be_now(tmp_path: Path) -> None:

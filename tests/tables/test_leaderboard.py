@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -6,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.records.test_store import make_record
+from tests.made_record import changed, make_record
 from vicregl_bench.errors import ConfigError
 from vicregl_bench.records import Record
 from vicregl_bench.records.collection import Entry
@@ -23,17 +24,18 @@ from vicregl_bench.tables.named import Named
 from vicregl_bench.tables.rendering import render
 
 
-def scored(score: float | None, weights: str = "w", task: str = "a", **changes: Any) -> Record:
+def scored(
+    score: float | None, weights: str = "w", task: str = "a", version: int = 1, **changes: Any
+) -> Record:
     """A finished record of this score, by weights of this hash; None is a diverged one."""
-    record = make_record(task=task, name=f"{weights}.pth", **changes)
-    weights = weights.ljust(64, "0")
-    checkpoint = record.checkpoint.model_copy(update={"weights_sha256": weights})
-    if score is None:
-        fields: dict[str, Any] = {"best": None, "status": "diverged"}
-    else:
-        assert record.best is not None
-        fields = {"best": record.best.model_copy(update={"score": score})}
-    return record.model_copy(update={"checkpoint": checkpoint, **fields})
+    lost = {"best": None, "status": "diverged"}
+    return make_record(
+        name=f"{weights}.pth",
+        task={"name": task, "version": version},
+        checkpoint={"weights_sha256": weights.ljust(64, "0")},
+        **(lost if score is None else {"best": {"score": score}}),
+        **changes,
+    )
 
 
 def placed(*records: Record) -> list[Entry]:
@@ -48,11 +50,11 @@ def cells(board: Leaderboard, title: str) -> list[tuple[str, int | None] | None]
 
 
 def data(record: Record, **changes: Any) -> Record:
-    return record.model_copy(update={"data": record.data.model_copy(update=changes)})
+    return changed(record, data=changes)
 
 
 def task(record: Record, **changes: Any) -> Record:
-    return record.model_copy(update={"task": record.task.model_copy(update=changes)})
+    return changed(record, task=changes)
 
 
 def test_ties_share_the_better_rank_and_what_only_looks_equal_does_not() -> None:
@@ -74,8 +76,8 @@ def test_ties_share_the_better_rank_and_what_only_looks_equal_does_not() -> None
     assert [row.checkpoint for row in board.rows] == list(ranks)
 
 
-def test_a_score_that_is_no_number_counts_as_diverged() -> None:
-    board = leaderboard(placed(scored(float("nan"), "v"), scored(1.0, "w")))
+def test_a_diverged_run_has_no_score() -> None:
+    board = leaderboard(placed(scored(None, "v"), scored(1.0, "w")))
     assert cells(board, "a v1 (ci)") == [("1", 1), ("0", 2)]
     assert measurements(board)["score"].tolist()[0] == 1.0
     assert math.isnan(measurements(board)["score"].tolist()[1])
@@ -103,17 +105,22 @@ def test_random_leaderboards_have_the_ranks_of_pandas(seed: int) -> None:
     board = leaderboard(entries)
     direct = table.mask(diverged, -1.0).mask(missing).rank(method="min", ascending=False)
     direct = direct.dropna(axis=1, how="all")
-    means = direct.mean(axis=1)
     present = direct.notna().sum(axis=1)
+    titles = list(direct.columns)
+    nobody = (direct.notna().sum() < 2) | table.mask(diverged | missing)[titles].isna().all()
+    direct.loc[:, nobody] = np.nan
+    means = direct.mean(axis=1)
     order = pd.DataFrame({"mean": means, "missed": -present, "name": [str(i) for i in range(rows)]})
     order = order.sort_values(["mean", "missed", "name"])
     assert [row.checkpoint for row in board.rows] == [f"{i}.pth" for i in order["name"]]
-    assert [one.task for one in board.titles] == [f"t{j}" for j in direct.columns]
+    assert [one.task for one in board.titles] == [f"t{j}" for j in titles]
     for row in board.rows:
         i = int(row.checkpoint.removesuffix(".pth"))
         ranks = {int(of.task[1:]): cell.rank for of, cell in row.cells.items()}
-        assert ranks == direct.loc[i].dropna().astype(int).to_dict()
-        assert row.mean_rank == pytest.approx(means[i])
+        assert {j: rank for j, rank in ranks.items() if rank is not None} == direct.loc[
+            i
+        ].dropna().to_dict()
+        assert row.mean_rank == (None if np.isnan(means[i]) else pytest.approx(means[i]))
     frame = measurements(board)
     assert len(frame) == len(entries) and set(frame["file"]) == {str(e.path) for e in entries}
     assert frame["score"].isna().sum() == (diverged & ~missing).to_numpy().sum()
@@ -127,10 +134,12 @@ def test_the_order_of_files_does_not_matter() -> None:
 
 
 def test_rows_of_equal_mean_rank_with_more_columns_go_first() -> None:
-    board = leaderboard(placed(scored(9, "v", "a"), scored(9, "w", "b"), scored(9, "w", "c")))
+    board = leaderboard(
+        placed(scored(9, "v", "a"), scored(9, "w", "a"), scored(9, "w", "b"), scored(9, "w", "c"))
+    )
     assert [row.checkpoint for row in board.rows] == ["w.pth", "v.pth"]
     grid = leaderboard_grid(board)
-    assert [row[4][0].text for row in grid.groups[0].rows] == ["2 of 3", "1 of 3"]
+    assert [row[4][0].text for row in grid.groups[0].rows] == ["3 of 3", "1 of 3"]
 
 
 def test_another_version_or_other_pictures_are_another_column() -> None:
@@ -209,16 +218,17 @@ def test_the_run_with_fewest_deviations_has_the_first_row_whatever_its_score() -
             scored(80.0, deviations=("x: 1 instead of 2",)),
             scored(10.0),
             scored(20.0, task="b", deviations=("x: 1 instead of 2",)),
+            scored(5.0, "v"),
         )
     )
-    turns = {row.turn: row for row in board.rows}
+    assert [row.mean_rank for row in board.rows] == [1.0, None, None, 2.0]
+    turns = {row.turn: row for row in board.rows if row.checkpoint != "v.pth"}
     assert sorted(turns) == [0, 1, 2]
     assert [cell.entry.path.stem for cell in turns[0].cells.values()] == ["2", "3"]
     assert [cell.entry.path.stem for cell in turns[1].cells.values()] == ["1"]
     assert [cell.entry.path.stem for cell in turns[2].cells.values()] == ["0"]
-    assert [row.turn for row in board.rows] == [0, 1, 2]
-    assert [row.mean_rank for row in board.rows] == [1.0, None, None]
-    assert [row.checkpoint for row in board.rows] == ["w.pth", "w.pth, run 2", "w.pth, run 3"]
+    names = ["w.pth", "w.pth, run 2", "w.pth, run 3", "v.pth"]
+    assert [row.checkpoint for row in board.rows] == names
 
 
 def test_a_further_run_competes_with_nobody() -> None:
@@ -237,7 +247,7 @@ def test_a_further_run_competes_with_nobody() -> None:
     assert "**97.0 ± 1.0 (1)** " in text and "| 97.2 ± 1.0 (–) [1]" in text
     assert text.count("**") == 4  # caption and one cell
     assert "(–) is not ranked" in text
-    assert "(–)" not in render(leaderboard_grid(leaderboard(entries[:1])), "markdown")
+    assert "(–)" not in render(leaderboard_grid(leaderboard(entries[::2])), "markdown")
     by_column = leaderboard(entries, sort="a")
     assert [row.turn for row in by_column.rows] == [0, 0, 0, 1, 1]
     rows = measurements(board)
@@ -246,16 +256,54 @@ def test_a_further_run_competes_with_nobody() -> None:
     assert rows.to_csv().count(",1,1.0,") == 1
 
 
-def test_what_is_alone_in_its_column_is_not_bold() -> None:
+def test_what_is_alone_in_its_column_is_not_ranked() -> None:
     alone = leaderboard(placed(scored(50.0, "v"), scored(60.0, "v", deviations=("x",))))
-    assert "**50.0" not in render(leaderboard_grid(alone), "markdown")
+    assert "| 50.0 ± 1.0 (–) " in render(leaderboard_grid(alone), "markdown")
     two = leaderboard(placed(scored(50.0, "v"), scored(None, "w")))
     text = render(leaderboard_grid(two), "markdown")
     assert "**50.0 ± 1.0 (1)**" in text and "**diverged" not in text
     both = render(
         leaderboard_grid(leaderboard(placed(scored(None), scored(None, "v")))), "markdown"
     )
-    assert "diverged (1)" in both and "**diverged" not in both
+    assert both.count("diverged (–)") == 2
+
+
+def test_a_column_without_competition_does_not_help_the_mean_rank() -> None:
+    entries = placed(
+        scored(30.0, "u", "a"),
+        scored(20.0, "v", "a"),
+        scored(10.0, "w", "a"),
+        *(scored(5.0, "w", alone) for alone in ("b", "c")),
+        *(scored(None, diverged, "d") for diverged in ("x", "y")),
+    )
+    board = leaderboard(entries)
+    means = {row.checkpoint: row.mean_rank for row in board.rows}
+    assert means == {"u.pth": 1.0, "v.pth": 2.0, "w.pth": 3.0, "x.pth": None, "y.pth": None}
+    assert list(means) == ["u.pth", "v.pth", "w.pth", "x.pth", "y.pth"]
+    grid = leaderboard_grid(board)
+    assert [row[3][0].text for row in grid.groups[0].rows] == ["1.00", "2.00", "3.00", "–", "–"]
+    assert any("nothing else competes" in remark for remark in grid.remarks)
+
+
+def test_where_the_first_run_is_disputed_the_first_undisputed_one_competes() -> None:
+    more = ("x: 1 instead of 2",)
+    records = [scored(50.0), scored(51.0), scored(40.0, deviations=more), scored(30.0, "v")]
+    later = scored(99.0, deviations=(*more, "y: 1 instead of 2"))
+    entries = placed(*records, later)
+    marked = [replace(one, marks=("they contradict",)) for one in entries[:2]]
+    board = leaderboard([*marked, *entries[2:]])
+    title = "a v1 (ci)"
+    ranks = [("0", None), ("1", None), ("2", 1), ("4", None), ("3", 2)]
+    assert cells(board, title) == ranks
+    assert [row.mean_rank for row in board.rows] == [None, None, 1.0, None, 2.0]
+    text = render(leaderboard_grid(board), "markdown")
+    assert text.count("**40.0 ± 1.0 (1)**") == 1 and text.count("**") == 4
+
+
+def test_of_runs_that_deviate_alike_an_undisputed_one_stands_first() -> None:
+    entries = placed(scored(50.0), scored(60.0, created="2020-01-01T00:00:00+00:00"))
+    board = leaderboard([replace(entries[0], marks=("they contradict",)), entries[1]])
+    assert cells(board, "a v1 (ci)") == [("1", None), ("0", None)]
 
 
 def test_equal_explanations_share_a_number() -> None:
@@ -279,8 +327,7 @@ def test_contradictions_are_both_shown_and_marked() -> None:
     board = leaderboard(marked)
     assert {cell for cell in cells(board, "a v1 (ci)") if cell} == {("0", None), ("1", None)}
     third = leaderboard([*marked, Entry(scored(1.0, "v"), Path("2.json"))])
-    assert cells(third, "a v1 (ci)")[0] == ("2", 1)
-    assert "**1.0" not in render(leaderboard_grid(third), "markdown")
+    assert all(cell is None or cell[1] is None for cell in cells(third, "a v1 (ci)"))
     assert board.notes == ("they contradict",)
     assert all(cell.notes == (1,) for row in board.rows for cell in row.cells.values())
 
@@ -319,8 +366,7 @@ def test_equal_names_of_other_weights_are_told_apart() -> None:
 
 def test_the_same_weights_in_another_architecture_are_another_row() -> None:
     one = scored(50.0)
-    other = one.checkpoint.model_copy(update={"arch": "resnet50"})
-    board = leaderboard(placed(one, one.model_copy(update={"checkpoint": other})))
+    board = leaderboard(placed(one, changed(one, checkpoint={"arch": "resnet50"})))
     assert [(row.checkpoint, row.backbone) for row in board.rows] == [
         ("w.pth", "resnet18"),
         ("w.pth", "resnet50"),
@@ -329,9 +375,8 @@ def test_the_same_weights_in_another_architecture_are_another_row() -> None:
 
 def test_the_same_weights_by_another_method_are_another_row() -> None:
     one = scored(50.0)
-    other = one.checkpoint.model_copy(update={"method": "n"})
     elsewhere = scored(40.0, task="b")
-    board = leaderboard(placed(one, one.model_copy(update={"checkpoint": other}), elsewhere))
+    board = leaderboard(placed(one, changed(one, checkpoint={"method": "n"}), elsewhere))
     rows = {row.method: {of.task for of in row.cells} for row in board.rows}
     assert rows == {"m": {"a", "b"}, "n": {"a"}}
     assert {row.turn for row in board.rows} == {0} and board.notes == ()
@@ -394,18 +439,22 @@ def test_measurements_are_numbers_and_say_where_they_are_from() -> None:
 
 def test_rendered_tables_hold_score_spread_rank_and_marks() -> None:
     board = leaderboard(
-        placed(scored(50.0, "a_b|c", deviations=("x_y: 1",)), scored(40.0, "<b>", "z"))
+        placed(
+            scored(50.0, "a_b|c", deviations=("x_y: 1",)),
+            scored(40.0, "<b>", "z"),
+            scored(30.0, "d", "z"),
+        )
     )
     grid = leaderboard_grid(board)
     markdown = render(grid, "markdown")
-    assert r"| a_b\|c.pth" in markdown and "| 50.0 ± 1.0 (1) [1]" in markdown
+    assert r"| a_b\|c.pth" in markdown and "| 50.0 ± 1.0 (–) [1]" in markdown
     assert "[1] x_y: 1" in markdown
     line = next(line for line in markdown.splitlines() if "<b>" in line)
     assert [word.strip() for word in line.split("|")[4:8]] == [
         "1.00",
         "1 of 2",
         "–",
-        "40.0 ± 1.0 (1)",
+        "**40.0 ± 1.0 (1)**",
     ]
     latex = render(grid, "latex")
     assert r"a\_b" in latex and r"\toprule" in latex and r"$\pm$" in latex
@@ -415,4 +464,4 @@ def test_rendered_tables_hold_score_spread_rank_and_marks() -> None:
 
 def test_a_row_is_read_from_its_main_run() -> None:
     row: Row = leaderboard(placed(scored(50.0))).rows[0]
-    assert (row.method, row.backbone, row.turn, row.mean_rank) == ("m", "resnet18", 0, 1.0)
+    assert (row.method, row.backbone, row.turn, row.mean_rank) == ("m", "resnet18", 0, None)

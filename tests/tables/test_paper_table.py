@@ -1,11 +1,13 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.records.test_store import make_record
+from tests.made_record import changed, make_record
 from vicregl_bench.errors import ConfigError
 from vicregl_bench.records.collection import Entry
+from vicregl_bench.tables.leaderboard import leaderboard, leaderboard_grid
 from vicregl_bench.tables.named import Named
 from vicregl_bench.tables.paper_output import paper_grid, paper_rows
 from vicregl_bench.tables.paper_table import (
@@ -25,6 +27,8 @@ NO_SCORE: dict[str, Any] = {"best": None, "results": ()}
 def entry(
     *,
     name: str = "a.pth",
+    task: str = VOC,
+    version: int = 1,
     profile: str = "paper",
     arch: str = "resnet50",
     weights: str | None = None,
@@ -35,17 +39,11 @@ def entry(
     **changes: Any,
 ) -> Entry:
     """A record of profile paper, without deviations unless they are given."""
-    record = make_record(name=name, **changes)
-    checkpoint = record.checkpoint.model_copy(
-        update={"arch": arch, "weights_sha256": weights or name, "card": card or {}}
-    )
-    best = record.best and record.best.model_copy(update={"score": score})
-    record = record.model_copy(
-        update={
-            "checkpoint": checkpoint,
-            "best": best,
-            "task": record.task.model_copy(update={"profile": profile, "metric": metric}),
-        }
+    record = make_record(
+        name=name,
+        task={"name": task, "version": version, "profile": profile, "metric": metric},
+        checkpoint={"arch": arch, "weights_sha256": weights or name, "card": card or {}},
+        **{"best": {"score": score}, **changes},
     )
     return Entry(record, Path("runs") / f"{name}.json", marks)
 
@@ -93,9 +91,7 @@ def test_a_named_row_has_the_difference() -> None:
 
 
 def test_one_seed_has_no_spread() -> None:
-    best = make_record().best
-    assert best is not None
-    one = entry(best=best.model_copy(update={"seeds": 1, "std": 0.0}).model_dump())
+    one = entry(best={"seeds": 1, "std": 0.0})
     assert cell_text(paper_table("1", [one]), "a.pth") == "– / 50.0"
 
 
@@ -275,7 +271,7 @@ def test_a_second_score_of_a_task_has_its_own_column_and_spread() -> None:
         "lr": 0.1, "score": 30.0, "std": 0.5, "seeds": 2, "interval": [29.0, 31.0],
         "scores": {"ap": 30.0, "mask_ap": 22.0},
     }  # fmt: skip
-    run = entry(task="coco_semi_maskrcnn", metric="ap", results=heads, best=best, score=30.0)
+    run = entry(task="coco_semi_maskrcnn", metric="ap", results=heads, best=best)
     table = paper_table("10", [run], naming=named("DenseCL"))
     assert cell_text(table, "DenseCL", "coco_semi_maskrcnn") == "24.8 / 30.0 ± 0.5 / +5.2"
     mask = "coco_semi_maskrcnn_mask_ap"
@@ -355,10 +351,8 @@ def test_a_printed_row_says_whose_numbers_are_measured() -> None:
 
 def test_random_weights_in_a_printed_row_are_said_to_be() -> None:
     one = entry(name="random:resnet50", score=47.1)
-    checkpoint = one.record.checkpoint.model_copy(
-        update={"method": "random", "card": {"title": "Random weights"}}
-    )
-    record = one.record.model_copy(update={"checkpoint": checkpoint})
+    card = {"title": "Random weights"}
+    record = changed(one.record, checkpoint={"method": "random", "card": card})
     table = paper_table(
         "1", [Entry(record, one.path)], naming=lambda r: Named("Chance", "VICRegL α=0.75")
     )
@@ -413,3 +407,128 @@ def test_cells_are_what_they_hold() -> None:
     assert PaperCell().difference is None
     text = render(paper_grid(paper_table("1", [entry()])), "markdown")
     assert "| **Measured here** " in text and "| a.pth (m, ResNet-50) " in text
+
+
+def test_the_run_with_fewest_deviations_stands_in_the_cell_as_in_the_leaderboard() -> None:
+    few, more = ("precision: bf16",), ("precision: bf16", "iters: 10", "lrs: [0.1]")
+    newer = "2027-01-01T00:00:00+00:00"
+    runs = [entry(score=4.2, deviations=more, created=newer), entry(score=55.5, deviations=few)]
+    runs.append(entry(score=66.6, deviations=few, created=newer, marks=("they contradict",)))
+    runs = [replace(run, path=Path(f"{k}.json")) for k, run in enumerate(runs)]
+    for some in (runs, runs[::-1]):
+        table = paper_table("1", some, naming=named("BYOL"))
+        cells = [row.cells[VOC].measured for row in table.rows if VOC in row.cells]
+        scores = [cell.score for cell in cells if cell is not None]
+        assert scores == [55.5, 66.6, 4.2]
+        (order,) = {
+            tuple(cell.entry.record.best.score for cell in row.cells.values())  # type: ignore[union-attr]
+            for row in leaderboard(some).rows
+            if row.turn == 0
+        }
+        assert order == (55.5,)
+
+
+def test_a_contradicted_record_is_not_comparable() -> None:
+    table = paper_table("1", [entry(score=47.3, marks=("they contradict",))], naming=named("BYOL"))
+    assert cell_text(table, "BYOL") == "47.1 / 47.3 ± 1.0[2] / (+0.2)"
+    assert paper_grid(table).footnotes[1] == "they contradict"
+    (cell,) = [row for row in paper_rows(table) if row["measured"] is not None]
+    assert cell["comparable"] is False and cell["marks"] == ["they contradict"]
+
+
+def frcnn(preset: str, score: float, *, own: str | None = "moco", **changes: Any) -> Entry:
+    """A record of the protocol that has two presets."""
+    card = {} if own is None else {"detection_preset": own}
+    run = entry(task="voc_det_frcnn_c4", metric="ap", score=score, card=card, **changes)
+    record = changed(run.record, task={"preset": preset})
+    return replace(run, record=record, path=Path(f"{run.path}-{preset}"))
+
+
+def test_the_cards_own_preset_goes_first_and_several_are_said() -> None:
+    newer = "2027-01-01T00:00:00+00:00"
+    runs = [frcnn("lars", 20.0, created=newer), frcnn("moco", 50.0)]
+    table = paper_table("9", runs, naming=named("MoCo v2"))
+    column = "voc_det_frcnn_c4"
+    assert cell_text(table, "MoCo v2, ResNet-50", column) == "57.0 / 50.0 ± 1.0[2] / −7.0"
+    assert cell_text(table, "a.pth, run 2", column) == "– / 20.0 ± 1.0[3]"
+    footnotes = paper_grid(table).footnotes
+    assert footnotes[1:3] == ("preset moco", "preset lars (the checkpoint's card has moco)")
+
+
+@pytest.mark.parametrize(
+    ("preset", "own", "marks"),
+    [
+        ("moco", "moco", []),
+        ("lars", "moco", ["preset lars (the checkpoint's card has moco)"]),
+        ("lars", "lars", []),
+        ("lars", None, []),  # a record of before cards said it
+    ],
+)
+def test_a_preset_alone_is_said_where_it_is_not_the_cards(
+    preset: str, own: str | None, marks: list[str]
+) -> None:
+    table = paper_table("9", [frcnn(preset, 50.0, own=own)])
+    (cell,) = [row for row in paper_rows(table) if row["measured"] is not None]
+    assert cell["marks"] == marks
+
+
+def bold(table: PaperTable, column: str = VOC) -> dict[str, list[str]]:
+    """Row -> what is bold in its cell."""
+    grid = paper_grid(table)
+    index = [one.name for one in table.layout.columns].index(column) + grid.leads
+    rows = [row for group in grid.groups for row in group.rows]
+    found = {
+        name.name: [p.text for p in row[index] if p.bold]
+        for name, row in zip(table.rows, rows, strict=True)
+    }
+    return {name: texts for name, texts in found.items() if texts}
+
+
+@pytest.mark.parametrize("show", ["both", "measured"])
+def test_the_best_comparable_measured_number_of_a_column_is_bold(show: Any) -> None:
+    runs = [
+        entry(name="a.pth", score=50.0),
+        entry(name="b.pth", score=60.0),
+        entry(name="c.pth", score=70.0, deviations=("x: 1 instead of 2",)),
+        entry(name="d.pth", score=80.0, marks=("they contradict",)),
+        entry(name="e.pth", score=90.0, profile="ci"),
+        entry(name="f.pth", status="diverged", **NO_SCORE),
+    ]
+    printed = {"VICRegL α=0.75": ["55.9"]} if show == "both" else {}
+    table = paper_table("1", runs, show=show)
+    assert bold(table) == printed | {"b.pth": ["60.0 ± 1.0"]}
+    said = [remark.split(":")[0] for remark in paper_grid(table).remarks if "Bold" in remark]
+    assert said == [*(["Bold"] if show == "both" else []), "Bold among the measured numbers"]
+    one = paper_table("1", [runs[0], *runs[2:]], show=show)
+    assert bold(one) == printed
+    assert not any("measured numbers" in remark for remark in paper_grid(one).remarks)
+    further = replace(runs[0], path=Path("further.json"))
+    assert bold(paper_table("1", [runs[0], further], show=show)) == printed
+    tied = paper_table("1", [*runs, entry(name="g.pth", score=60.0)], show=show)
+    assert bold(tied) == printed | {"b.pth": ["60.0 ± 1.0"], "g.pth": ["60.0 ± 1.0"]}
+
+
+def test_what_is_in_two_columns_of_the_leaderboard_is_not_bold() -> None:
+    runs = [frcnn("moco", 50.0), frcnn("lars", 60.0, own="lars", name="b.pth")]
+    printed = bold(paper_table("9", []), "voc_det_frcnn_c4")
+    assert bold(paper_table("9", runs), "voc_det_frcnn_c4") == printed
+    same = [runs[0], frcnn("moco", 60.0, name="b.pth")]
+    found = bold(paper_table("9", same), "voc_det_frcnn_c4")
+    assert found == printed | {"b.pth": ["60.0 ± 1.0"]}
+
+
+def test_nothing_of_the_newest_version_measured() -> None:
+    words = r"nothing measured for table 1: .*\(voc_linear v1, the column is of v3\)"
+    with pytest.raises(ConfigError, match=words):
+        paper_table("1", [entry()], show="measured", versions={VOC: 3})
+    assert len(paper_table("1", [entry()], versions={VOC: 3}).rows) == 12
+
+
+@pytest.mark.parametrize("form", ["markdown", "latex", "html"])
+def test_names_with_line_breaks_and_control_characters_stay_in_their_row(form: str) -> None:
+    run = entry(name="a\n\n| b\x1b[31m\u202ec.pth", deviations=("x:\r\ny",))
+    for grid in (paper_grid(paper_table("1", [run])), leaderboard_grid(leaderboard([run]))):
+        text = render(grid, form)
+        assert all(one.isprintable() for one in text.replace("\n", ""))
+        (line,) = (line for line in text.splitlines() if "c.pth" in line)
+        assert line.count("50.0") == 1

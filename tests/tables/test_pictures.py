@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.records.test_store import make_record
+from tests.made_record import make_record
 from vicregl_bench.data import palette
 from vicregl_bench.errors import ConfigError
 from vicregl_bench.records import Record
@@ -23,9 +23,7 @@ TRUTH[0] = 255
 
 
 def scored(by_class: dict[str, float | None], **changes: Any) -> Record:
-    best = make_record().best
-    assert best is not None
-    return make_record(best=best.model_dump() | {"by_class": by_class}, **changes)
+    return make_record(best={"by_class": by_class}, **changes)
 
 
 def pixels(path: Path) -> np.ndarray:
@@ -126,9 +124,8 @@ def test_a_grid_over_warm_ups_has_a_line_for_each(tmp_path: Path) -> None:
         ]
 
     blue, orange = (31, 119, 180), (255, 127, 14)
-    task = make_record().task.model_copy(update={"metric": "ap"})
-    one = make_record(results=results(100)).model_copy(update={"task": task})
-    two = make_record(results=results(100, 1000)).model_copy(update={"task": task})
+    one = make_record(task={"metric": "ap"}, results=results(100))
+    two = make_record(task={"metric": "ap"}, results=results(100, 1000))
     draw_curve(one, tmp_path / "one.png")
     draw_curve(two, tmp_path / "two.png")
     alone, both = pixels(tmp_path / "one.png"), pixels(tmp_path / "two.png")

@@ -7,6 +7,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
+from tests.made_record import changed
 from tests.tables.test_paper_table import entry
 from vicregl_bench.errors import ConfigError
 from vicregl_bench.tables.named import Named
@@ -79,13 +80,22 @@ def test_the_best_founded_record_counts_and_deviations_are_starred() -> None:
     )
 
 
+def test_a_contradicted_record_is_starred_and_said() -> None:
+    entries = pair("a.pth", 70.0, 40.0)
+    assert tradeoff(entries, naming=naming).remarks == ()
+    marked = [entries[0], replace(entries[1], marks=("they contradict",))]
+    found = tradeoff([*marked, *pair("b.pth", 70.0, 40.0)], naming=naming)
+    (line,) = (one for one in found.lines if not one.published)
+    assert not line.comparable and line.title == "ResNet-50, measured*"
+    remark = "Drawn, though other records contradict them: a.pth, voc_linear."
+    assert found.remarks == (remark,)
+
+
 @pytest.mark.parametrize("other", [{"preset": "moco"}, {"select": "holdout"}, {"version": 2}])
 def test_what_shares_no_column_shares_no_line(other: dict[str, Any]) -> None:
-    changed = []
-    for one in pair("a.pth", 60.0, 50.0):
-        task = one.record.task.model_copy(update=other)
-        changed.append(replace(one, record=one.record.model_copy(update={"task": task})))
-    found = tradeoff([*changed, *pair("b.pth", 70.0, 40.0)], naming=naming)
+    pairs = pair("a.pth", 60.0, 50.0)
+    others = [replace(one, record=changed(one.record, task=other)) for one in pairs]
+    found = tradeoff([*others, *pair("b.pth", 70.0, 40.0)], naming=naming)
     lines = [one for one in found.lines if not one.published]
     assert [len(line.points) for line in lines] == [1, 1]
     assert len({line.title for line in lines}) == 2
@@ -144,7 +154,7 @@ def test_what_does_not_compare_is_said_in_the_plot() -> None:
         (axes,) = tradeoff_figure(found).axes
         return str(axes.get_legend().get_title().get_text())
 
-    words = "not comparable with the printed points: other data or profile"
+    words = "not comparable with the printed points"
     assert words in said(crowd((0.05, -0.1), (71.0, 54.0)))
     assert said(tradeoff()) == "" == said(tradeoff(pair("a.pth", 70.0, 40.0), naming=naming))
 

@@ -11,10 +11,11 @@ import pytest
 from mmdet.evaluation.functional.mean_ap import tpfp_default
 from scipy.stats import ttest_rel  # type: ignore[import-untyped]
 
+from tests.made_record import changed, make_record
 from tests.tasks.detection.test_metric import made, rectangle
 from tests.tasks.detection.test_outcome import masked
 from vicregl_bench.errors import ConfigError, RecordError
-from vicregl_bench.records import Record, write_record
+from vicregl_bench.records import write_record
 from vicregl_bench.records.arrays import write_arrays
 from vicregl_bench.tasks.classification.multi_label_outcome import MultiLabelScores
 from vicregl_bench.tasks.classification.outcome import LabelRanks
@@ -339,82 +340,48 @@ def test_few_classes_are_marked_where_nothing_differs(count: int) -> None:
     assert narrow / 1200 > 0.09
 
 
-def make_record(folder: Path, name: str, outcome: Outcome, **changes: Any) -> Path:
+def class_scores(outcome: Outcome, heads: slice = slice(None)) -> dict[str, float | None]:
+    """Of each class the mean over some heads; None where it has none."""
+    chosen = [outcome.head(k).by_class for k in range(outcome.heads)][heads]
+    means = np.array(chosen, dtype=float).mean(axis=0)
+    return {f"class{c}": None if np.isnan(one) else float(one) for c, one in enumerate(means)}
+
+
+def kept(folder: Path, name: str, outcome: Outcome, **changes: Any) -> Path:
     """Write a record whose best point's heads are those of an outcome, and its file of pictures."""
     heads = [outcome.head(k) for k in range(outcome.heads)]
-    classes = [f"class{c}" for c in range(len(heads[0].by_class))]
     scores = [one.score for one in heads]
-    tree: dict[str, Any] = {
-        "key": (name * 64)[:64],
-        "status": "complete",
-        "created": "2026-01-01T00:00:00Z",
-        "task": {
+    file = f"{name}.pictures.npz"
+    record = make_record(
+        name=f"{name}.pth",
+        task={
             "name": "some_task",
-            "version": 1,
-            "profile": "ci",
-            "title": "Some task",
-            "tables": [],
-            "source": "s",
             "settings": {"sweep": {"seeds": len(heads)}, "schedule": {"iters": 7}},
-            "select": "val",
             "metric": METRICS[type(outcome)],
         },
-        "checkpoint": {
-            "name": f"{name}.pth",
-            "method": "m",
-            "arch": "resnet50",
-            "weights_sha256": name * 8,
-            "file_sha256": None,
-            "card": {},
-            "coverage": None,
-        },
-        "data": {
-            "root": "r",
-            "variant": "v",
-            "train": 1,
-            "val": len(outcome.names),
-            "holdout": 0,
-            "fingerprint": "f",
-            "fingerprint_kind": "content",
-        },
-        "deviations": [],
-        "progress": {"iterations": 1, "of": 1},
-        "results": [
+        key=(name * 64)[:64],
+        checkpoint={"arch": "resnet50", "weights_sha256": name * 8},
+        data={"val": len(outcome.names)},
+        results=[
             {"lr": 0.1, "seed": k, "score": one.score, "scores": dict(one.scores)}
             for k, one in enumerate(heads)
         ],
-        "best": {
-            "lr": 0.1,
+        best={
             "score": float(np.mean(scores)),
             "std": float(np.std(scores)),
             "seeds": len(heads),
             "interval": [0.0, 100.0],
             "scores": {},
-            "by_class": dict(zip(classes, heads[0].by_class, strict=True)),
+            "by_class": class_scores(outcome),
         },
-        "cost": {"wall_s": 1, "train_s": 1, "pictures_per_second": 1, "peak_memory_mib": 1},
-        "environment": {
-            "device": "cpu",
-            "precision": "fp32",
-            "platform": "p",
-            "cpu_count": 2,
-            "versions": {},
-            "git_revision": None,
-        },
-        "command": "vicregl-bench run",
-        "pictures_file": f"{name}.pictures.npz",
-    }
-    for key, value in changes.items():
-        if isinstance(value, dict):
-            tree[key] = tree[key] | value
-        else:
-            tree[key] = value
-    write_arrays(folder / f"{name}.pictures.npz", outcome.to_arrays())
-    return write_record(folder, Record.model_validate(tree))
+        pictures_file=file,
+    )
+    write_arrays(folder / file, outcome.to_arrays())
+    return write_record(folder, changed(record, **changes))
 
 
 def compared(folder: Path, a: Outcome, b: Outcome, **changes: Any) -> Comparison:
-    return compare(make_record(folder, "a", a), make_record(folder, "b", b, **changes))
+    return compare(kept(folder, "a", a), kept(folder, "b", b, **changes))
 
 
 @pytest.mark.parametrize("make", [areas, multi_label, shares, detections])
@@ -490,22 +457,27 @@ def test_of_all_kept_heads_the_best_points_are_compared(tmp_path: Path) -> None:
     outcome = areas(1, heads=4)
     grid = [(0.1, 0), (0.1, 1), (0.2, 0), (0.2, 1)]
     scores = [outcome.head(k).score for k in range(4)]
-    chosen = make_record(
+    chosen = kept(
         tmp_path,
         "b",
         outcome,
         results=[
             {"lr": lr, "seed": s, "score": v} for (lr, s), v in zip(grid, scores, strict=True)
         ],
-        best={"lr": 0.2, "seeds": 2, "score": float(np.mean(scores[2:]))},
+        best={
+            "lr": 0.2,
+            "seeds": 2,
+            "score": float(np.mean(scores[2:])),
+            "by_class": class_scores(outcome, slice(2, 4)),
+        },
     )
-    found = compare(make_record(tmp_path, "a", areas(2)), chosen)
+    found = compare(kept(tmp_path, "a", areas(2)), chosen)
     assert found.seeds_b == pytest.approx(scores[2:])
     assert found.whole.b == pytest.approx(np.mean(scores[2:]))
 
 
 def test_another_metric_may_be_asked_for(tmp_path: Path) -> None:
-    a, b = (make_record(tmp_path, name, shares(k)) for k, name in enumerate("ab"))
+    a, b = (kept(tmp_path, name, shares(k)) for k, name in enumerate("ab"))
     found = compare(a, b, "distance_error")
     assert found.whole.b == pytest.approx(100 * shares(1).error.mean())
     with pytest.raises(ConfigError, match=r"no 'miou' .*match_accuracy, mirrored_accuracy"):
@@ -515,7 +487,7 @@ def test_another_metric_may_be_asked_for(tmp_path: Path) -> None:
 def test_a_smaller_distance_error_is_better(tmp_path: Path) -> None:
     far, near = shares(1, 1, 40), shares(1, 1, 40)
     near = replace(near, error=0.1 * near.error)
-    a, b = make_record(tmp_path, "a", far), make_record(tmp_path, "b", near)
+    a, b = kept(tmp_path, "a", far), kept(tmp_path, "b", near)
     found = compare(a, b, "distance_error")
     assert found.whole.high < 0
     assert found.real
@@ -537,7 +509,15 @@ RIGHT = np.arange(20) % 3 > 0
         ({"pictures_file": "none.npz"}, "none.npz is missing"),
         ({"best": {"score": 12.0}}, "gives 65.00, the record says 12.00"),
         ({"best": {"by_class": {"x": 1.0}}}, "is of 2 classes, its record of 1"),
-        ({"best": {"by_class": {"x": 1.0, "y": 1.0}}}, "are of other classes"),
+        ({"best": {"by_class": {"x": 60.0, "y": 70.0}}}, "are of other classes"),
+        (
+            {"best": {"by_class": {"class0": 61.0, "class1": 69.0}}},  # the mean is the same
+            "of class0 it gives 60.00, the record says 61.00",
+        ),
+        (
+            {"best": {"by_class": {"class0": 60.0, "class1": None}}},
+            "of class1 it gives 70.00, the record says none",
+        ),
         ({"best": {"seeds": 3}, "results": []}, "is of 1 heads, its record of 0, 3 of them"),
     ],
 )
@@ -574,11 +554,11 @@ def test_other_masks_are_other_labels(tmp_path: Path) -> None:
     assert first.masks is not None
     narrow = replace(first, masks=[rectangle(0, 0, 90, 50), *first.masks[1:]])
     other = replace(one, truth=(narrow, *one.truth[1:]))
-    a, b = (make_record(tmp_path, name, made) for name, made in (("a", one), ("b", other)))
+    a, b = (kept(tmp_path, name, made) for name, made in (("a", one), ("b", other)))
     for metric in ("mask_ap", None):
         with pytest.raises(RecordError, match=r"with other labels \(truth_mask_"):
             compare(a, b, metric)
-    assert compare(a, make_record(tmp_path, "c", one), "mask_ap").whole.difference == 0
+    assert compare(a, kept(tmp_path, "c", one), "mask_ap").whole.difference == 0
 
 
 def test_a_difference_too_small_to_matter_is_told(tmp_path: Path) -> None:
@@ -593,7 +573,7 @@ def test_a_difference_too_small_to_matter_is_told(tmp_path: Path) -> None:
 
 
 def test_the_same_file_twice_is_refused_and_a_copy_is_told(tmp_path: Path) -> None:
-    path = make_record(tmp_path, "a", ranks(RIGHT))
+    path = kept(tmp_path, "a", ranks(RIGHT))
     with pytest.raises(RecordError, match="are the same file"):
         compare(path, tmp_path / "." / path.name)
     copy = tmp_path / "copy.json"
@@ -615,7 +595,7 @@ def test_the_same_file_twice_is_refused_and_a_copy_is_told(tmp_path: Path) -> No
 def test_a_file_of_another_shape_is_refused(
     tmp_path: Path, spoil: Callable[[dict[str, Any]], Any], message: str
 ) -> None:
-    a, b = (make_record(tmp_path, name, ranks(RIGHT)) for name in "ab")
+    a, b = (kept(tmp_path, name, ranks(RIGHT)) for name in "ab")
     arrays = ranks(RIGHT).to_arrays()
     spoil(arrays)
     write_arrays(tmp_path / "b.pictures.npz", arrays)
@@ -623,8 +603,19 @@ def test_a_file_of_another_shape_is_refused(
         compare(a, b)
 
 
+@pytest.mark.parametrize("name", ["truth_labels", "found_labels"])
+@pytest.mark.parametrize("label", [4, -1])
+def test_detections_with_a_label_outside_are_refused(tmp_path: Path, name: str, label: int) -> None:
+    a, b = (kept(tmp_path, name, detections(1)) for name in "ab")
+    arrays = detections(1).to_arrays()
+    arrays[name][0] = label
+    write_arrays(tmp_path / "b.pictures.npz", arrays)
+    with pytest.raises(RecordError, match=r"not what some_task keeps .*outside 0 \.\.\. 3"):
+        compare(a, b)
+
+
 def test_a_half_written_file_is_refused(tmp_path: Path) -> None:
-    a, b = (make_record(tmp_path, name, ranks(RIGHT)) for name in "ab")
+    a, b = (kept(tmp_path, name, ranks(RIGHT)) for name in "ab")
     file = tmp_path / "b.pictures.npz"
     file.write_bytes(file.read_bytes()[:-200])
     with pytest.raises(RecordError, match="damaged, half-written"):

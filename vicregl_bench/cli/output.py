@@ -103,5 +103,8 @@ def print_record(record: Record) -> None:
         console.print(Text.assemble((f"best {metric} {score_text(best_, 2)}", "bold"), where))
     for deviation in record.deviations:
         console.print(f"deviation: {deviation}")
+    for result in record.results:
+        for note in result.notes:
+            console.print(f"note: {point_text(result)}: {note}")
     for note in checkpoint.notes:
         console.print(f"note: {note}")

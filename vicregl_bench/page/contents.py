@@ -16,7 +16,7 @@ from vicregl_bench.tables.columns import Column
 from vicregl_bench.tables.facts import Facts, Identity, identity, not_comparable, weights_facts
 from vicregl_bench.tables.frames import curve_points, options_text, point_text
 from vicregl_bench.tables.layout import layout
-from vicregl_bench.tables.leaderboard import Row, finite_best, leaderboard
+from vicregl_bench.tables.leaderboard import Row, leaderboard
 from vicregl_bench.tables.named import Naming
 
 # metrics of whole pictures; all others are dense
@@ -94,7 +94,7 @@ def page_contents(entries: Sequence[Entry], naming: Naming | None = None) -> Con
 
 def _run(entry: Entry, name: str, alpha: float | None) -> dict[str, Any]:
     record = entry.record
-    task, checkpoint, data, best = record.task, record.checkpoint, record.data, finite_best(record)
+    task, checkpoint, data, best = record.task, record.checkpoint, record.data, record.best
     return {
         "checkpoint": name,
         "method": checkpoint.method,

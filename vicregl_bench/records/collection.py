@@ -142,9 +142,8 @@ def _agree(one: Record, other: Record) -> bool:
 
 
 def _close(one: float | None, other: float | None) -> bool:
-    missing = [value is None or not math.isfinite(value) for value in (one, other)]
-    if one is None or other is None or any(missing):
-        return all(missing)
+    if one is None or other is None:
+        return one is other
     return abs(one - other) <= TOLERANCE * (1 + 1e-6)  # of the binary fraction
 
 
@@ -177,7 +176,7 @@ def _gap(records: Sequence[Record]) -> float:
     columns += [[best.scores[name] for best in bests] for name in sorted(names)]
     gap = 0.0
     for column in columns:
-        known = [value for value in column if value is not None and math.isfinite(value)]
+        known = [value for value in column if value is not None]
         if known:
             gap = max(gap, max(known) - min(known) if len(known) == len(column) else math.inf)
     return gap

@@ -6,15 +6,17 @@ memory in MiB. A value that does not exist (the IoU of a class that never occurs
 of a diverged head) is null, never NaN.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 SCHEMA_VERSION: Literal[2] = 2
+_Percent = Annotated[float, Field(ge=0, le=100)]
+_Score = Annotated[float, Field(ge=0, le=142)]  # distance_error: up to the diagonal of a square
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class TaskInfo(_Part):
@@ -62,24 +64,25 @@ class HeadResult(_Part):
 
     lr: float | None = None  # None of what has no learning rate
     seed: int
-    score: float | None  # of the task's metric
-    scores: dict[str, float | None] = {}  # every metric, the task's own too
-    by_class: dict[str, float | None] | None = None  # the task's metric
-    holdout: float | None = None  # the same score on the held-out slice of train
+    score: _Percent | None  # of the task's metric
+    scores: dict[str, _Score | None] = {}  # every metric, the task's own too
+    by_class: dict[str, _Percent | None] | None = None  # the task's metric
+    holdout: _Percent | None = None  # the same score on the held-out slice of train
     options: dict[str, Any] = {}  # what a grid varies beside the learning rate
     diverged_at: int | None = None  # iteration at which the loss stopped being finite
+    notes: tuple[str, ...] = ()  # such as a fit that ended before it converged
 
 
 class Best(_Part):
     """The best point of the grid: mean and population standard deviation over its seeds."""
 
     lr: float | None = None
-    score: float
-    std: float
+    score: _Percent
+    std: _Percent
     seeds: int
-    interval: tuple[float, float]  # 95 % bootstrap over val pictures
-    scores: dict[str, float | None] = {}  # every metric, mean over seeds
-    by_class: dict[str, float | None] = {}  # mean over seeds
+    interval: tuple[_Percent, _Percent]  # 95 % bootstrap over val pictures
+    scores: dict[str, _Score | None] = {}  # every metric, mean over seeds
+    by_class: dict[str, _Percent | None] = {}  # mean over seeds
     options: dict[str, Any] = {}
 
 

@@ -69,10 +69,10 @@ def read_record(path: Path) -> Record:
         raise RecordError(f"cannot read record {path}: {reason}") from error
     try:
         tree = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
+        where = f" (line {error.lineno})" if isinstance(error, json.JSONDecodeError) else ""
         raise RecordError(
-            f"record {path} is damaged or half-written (line {error.lineno}); "
-            "move it away and run its task again"
+            f"record {path} is damaged or half-written{where}; move it away and run its task again"
         ) from error
     version = tree.get("schema_version") if isinstance(tree, dict) else None
     if version not in (SCHEMA_VERSION, *MIGRATIONS):

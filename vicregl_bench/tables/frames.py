@@ -43,7 +43,7 @@ def curve_points(record: Record) -> list[dict[str, Any]]:
         One a point: `lr` (None where there is none), `options` (what else the grid varies, in
         words, or empty), `point` (both), `score` and `std` (of the task's metric, None where every
         seed diverged), `holdout` where a held-out slice chose, the other metrics by their names
-        (None where unknown), and `diverged`, the number of seeds that did. Numbers are finite.
+        (None where unknown), and `diverged`, the number of seeds that did.
     """
     metric = record.task.metric
     others = [name for result in record.results for name in result.scores if name != metric]
@@ -54,21 +54,21 @@ def curve_points(record: Record) -> list[dict[str, Any]]:
         groups.setdefault((result.lr, options_text(result)), []).append(result)
     points = []
     for (lr, options), seeds in groups.items():
-        scores = _finite(one.score for one in seeds)
+        scores = _known(one.score for one in seeds)
         point = {"lr": lr, "options": options, "point": point_text(seeds[0])}
         point |= {"score": _mean(scores), "std": statistics.pstdev(scores) if scores else None}
         if held_out:
-            point["holdout"] = _mean(_finite(one.holdout for one in seeds))
+            point["holdout"] = _mean(_known(one.holdout for one in seeds))
         for name in names:
-            point[name] = _mean(_finite(one.scores.get(name) for one in seeds))
+            point[name] = _mean(_known(one.scores.get(name) for one in seeds))
         points.append(point | {"diverged": len(seeds) - len(scores)})
     return sorted(
         points, key=lambda point: -math.inf if point["lr"] is None else point["lr"], reverse=True
     )
 
 
-def _finite(values: Iterable[float | None]) -> list[float]:
-    return [value for value in values if value is not None and math.isfinite(value)]
+def _known(values: Iterable[float | None]) -> list[float]:
+    return [value for value in values if value is not None]
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -10,23 +10,23 @@ import pandas as pd
 from vicregl_bench.errors import ConfigError
 from vicregl_bench.near import near_names
 from vicregl_bench.records.collection import Entry
-from vicregl_bench.records.schema import Best, Record
 from vicregl_bench.tables.columns import Column, column, column_titles
 from vicregl_bench.tables.facts import Identity, identity, weights_facts
 from vicregl_bench.tables.frames import number_text, options_text, score_text
 from vicregl_bench.tables.named import Naming
 from vicregl_bench.tables.rendering import Grid, Part, RowGroup, text_cell
+from vicregl_bench.tables.standing import ranked
 
 MEAN_RANK = "mean rank"
 _TEXTS = ("checkpoint", "method", "backbone")
 _MISSING = text_cell("–")
 _LEGEND = (
     "Best score in percent, with its deviation over seeds where there are several; in brackets the "
-    "rank in the column, the first bold where there are others."
+    "rank in the column, the first bold."
 )
 _UNRANKED = (
-    "(–) is not ranked: a further run of weights that have a rank already, or records that "
-    "contradict each other."
+    "(–) is not ranked: a column where nothing else competes or all diverged, a further run of "
+    "weights that have a rank already, or records that contradict each other."
 )
 
 
@@ -35,9 +35,8 @@ class RankedCell:
     """One record in its column.
 
     Attributes:
-        rank: 1 is the best of the column; None of what is not ranked: a further run of weights that
-            the column has already, and records that contradict each other.
-        leads: whether it has rank 1 before or beside others.
+        rank: 1 is the best of the column; None of what is not ranked, see `leaderboard`.
+        leads: whether it has rank 1.
         notes: numbers of the leaderboard's notes that are about it, from 1.
     """
 
@@ -96,17 +95,18 @@ def leaderboard(
     The rank in a column is one more than the number of ranked rows with a higher score, as it is
     stored: equal scores share the better rank, scores that merely look equal when rounded do not.
     Diverged runs share the last rank. (No protocol chooses by a metric that is the better the
-    lower.)
+    lower.) A column that one row alone competes in, or where all that compete have diverged, ranks
+    nobody: to be first of one says nothing.
 
-    Several runs of the same weights in one column (other settings) are several rows. In the first
-    stands the one with the fewest deviations, then the newest; never the best because it is. It
-    alone is ranked: no weights compete with themselves. Records that contradict each other are
-    not ranked either, for nobody knows which of them is right.
+    Several runs of the same weights in one column (other settings) are several rows, in the order
+    of `standing.ORDER`; never the best first because it is. The first that no record contradicts
+    alone is ranked: no weights compete with themselves, and nobody knows which of contradicting
+    records is right.
 
     The mean rank is over the columns that a row is ranked in: a column that it misses counts
-    neither for nor against it, so mean ranks of rows in other columns compare with care, and of a
-    row that is alone in its columns it is 1. Of equal mean ranks the row with more columns goes
-    first; further runs follow the first row of their weights, and what has no rank is last.
+    neither for nor against it, so mean ranks of rows in other columns compare with care. Of equal
+    mean ranks the weights with more columns go first; further runs follow the first row of their
+    weights, and what has no rank is last.
 
     Args:
         entries: records in their places; interrupted ones are left out.
@@ -130,55 +130,42 @@ def leaderboard(
     return Leaderboard(titles, tuple(numbered), tuple(notes), len(entries) - len(finished))
 
 
-def finite_best(record: Record) -> Best | None:
-    """The best point of a record's grid; None of a diverged one, whatever it says instead."""
-    best = record.best
-    return None if best is None or not math.isfinite(best.score) else best
-
-
 def _ranked(rows: Sequence[Row]) -> list[Row]:
     """Rows with the rank of each cell that competes."""
-    competing: dict[Column, list[Entry]] = {}
+    competing: dict[Column, dict[Identity, Entry]] = {}
     for row in rows:
         for of, cell in row.cells.items():
-            if _competes(row, cell):
-                competing.setdefault(of, []).append(cell.entry)
+            if not cell.entry.disputed:
+                competing.setdefault(of, {}).setdefault(_weights(row), cell.entry)
     scores = {
-        of: sorted(best.score for one in entries if (best := finite_best(one.record)) is not None)
+        of: sorted(one.record.best.score for one in entries.values() if one.record.best is not None)
         for of, entries in competing.items()
+        if len(entries) > 1
     }
 
-    def ranked(row: Row, of: Column) -> RankedCell:
+    def ranked_cell(row: Row, of: Column) -> RankedCell:
         cell = row.cells[of]
-        if not _competes(row, cell):
+        if not scores.get(of) or competing[of].get(_weights(row)) is not cell.entry:
             return cell
-        best = finite_best(cell.entry.record)
+        best = cell.entry.record.best
         not_higher = 0 if best is None else bisect.bisect_right(scores[of], best.score)
         rank = 1 + len(scores[of]) - not_higher
-        leads = rank == 1 and best is not None and len(competing[of]) > 1
-        return replace(cell, rank=rank, leads=leads)
+        return replace(cell, rank=rank, leads=rank == 1)
 
-    return [replace(row, cells={of: ranked(row, of) for of in row.cells}) for row in rows]
-
-
-def _competes(row: Row, cell: RankedCell) -> bool:
-    return row.turn == 0 and not cell.entry.disputed
+    return [replace(row, cells={of: ranked_cell(row, of) for of in row.cells}) for row in rows]
 
 
 def _rows(entries: Sequence[Entry], naming: Naming | None) -> list[Row]:
-    places = sorted(range(len(entries)), key=lambda place: str(entries[place].path))
-    places.sort(key=lambda place: entries[place].record.created, reverse=True)
-    places.sort(key=lambda place: len(entries[place].record.deviations))
+    """Unranked rows, those of the same weights in the order of their turns."""
     cells: dict[tuple[Identity, int], dict[Column, RankedCell]] = {}
-    for place in places:
-        record = entries[place].record
-        of_weights, of = identity(record), column(record)
+    for entry in ranked(entries):
+        of_weights, of = identity(entry.record), column(entry.record)
         turn = 0
         while of in cells.get((of_weights, turn), {}):
             turn += 1
         first = cells[of_weights, 0][of].entry if turn else None
-        entry = _further(entries[place], first)
-        cells.setdefault((of_weights, turn), {})[of] = RankedCell(entry, None)
+        cell = RankedCell(_further(entry, first), None)
+        cells.setdefault((of_weights, turn), {})[of] = cell
     facts = weights_facts([entry.record for entry in entries], naming)
     return [
         Row(
@@ -203,10 +190,14 @@ def _further(entry: Entry, first: Entry | None) -> Entry:
 
 def _sorted(rows: Sequence[Row], titles: Mapping[Column, str], sort: str) -> list[Row]:
     firsts = {_weights(row): row for row in rows if row.turn == 0}
+    means: dict[Identity, float] = {}  # of weights whose first run is disputed, a further row's
+    for row in rows:
+        if row.mean_rank is not None:
+            means.setdefault(_weights(row), row.mean_rank)
 
     def place(row: Row) -> tuple[object, ...]:
         first = firsts[_weights(row)]
-        mean = math.inf if first.mean_rank is None else first.mean_rank
+        mean = means.get(_weights(row), math.inf)
         return mean, -len(first.cells), first.checkpoint, row.backbone, _weights(row), row.turn
 
     ordered = sorted(rows, key=place)
@@ -276,7 +267,7 @@ def leaderboard_grid(board: Leaderboard) -> Grid:
     for row in board.rows:
         mean = "–" if row.mean_rank is None else number_text(row.mean_rank, 2)
         texts = [row.checkpoint, row.method, row.backbone, mean]
-        leads = [text_cell(" ".join(text.split())) for text in texts]
+        leads = [text_cell(text) for text in texts]
         cells = [_cell(row.cells[of]) if of in row.cells else _MISSING for of in board.titles]
         rows.append((*leads, text_cell(f"{len(row.cells)} of {total}"), *cells))
     return Grid(
@@ -290,7 +281,7 @@ def leaderboard_grid(board: Leaderboard) -> Grid:
 
 
 def _cell(cell: RankedCell) -> tuple[Part, ...]:
-    best = finite_best(cell.entry.record)
+    best = cell.entry.record.best
     text = "diverged" if best is None else score_text(best, 1)
     rank = "–" if cell.rank is None else cell.rank
     return (Part(f"{text} ({rank})", bold=cell.leads, marks=cell.notes),)
@@ -314,7 +305,7 @@ def measurements(board: Leaderboard) -> pd.DataFrame:
 
 def _measurement(row: Row, cell: RankedCell) -> dict[str, object]:
     record = cell.entry.record
-    best = finite_best(record)
+    best = record.best
     return {
         "checkpoint": row.checkpoint,
         "method": row.method,

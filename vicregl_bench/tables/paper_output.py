@@ -1,12 +1,15 @@
 """A printed table with what was measured, for people and for programs."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas as pd
 
+from vicregl_bench.tables.columns import column
+from vicregl_bench.tables.facts import Identity, identity
 from vicregl_bench.tables.frames import number_text
 from vicregl_bench.tables.layout import MISSING, PrintedColumn, PrintedNumber
+from vicregl_bench.tables.measured_cell import MeasuredCell
 from vicregl_bench.tables.paper_table import PaperCell, PaperRow, PaperTable, Show
 from vicregl_bench.tables.rendering import Cell, Grid, Part, RowGroup, text_cell
 
@@ -18,6 +21,11 @@ _NOT_MEANINGFUL = (
     "A difference in parentheses says nothing of the method: its measurement is not comparable "
     "with the printed number, for the reasons that its marks give."
 )
+_PRINTED_BOLD = "Bold: the paper's best numbers, as it prints them."
+_MEASURED_BOLD = (
+    "Bold among the measured numbers: the best of a column, where those of two or more weights are "
+    "comparable with the printed ones and with each other."
+)
 
 
 def paper_grid(table: PaperTable) -> Grid:
@@ -27,15 +35,16 @@ def paper_grid(table: PaperTable) -> Grid:
     parentheses.
     """
     notes = _Footnotes()
+    leading = _leading(table) if table.show != "published" else []
     groups: dict[str, list[tuple[Cell, ...]]] = {}
     for row in table.rows:
-        lead = [text_cell(row.lead[title]) for title in table.layout.leads]
         about = [row.remark] if row.remark else []
         about += [f"measured: {row.measured}"] if row.measured else []
-        lead[0] = (Part(row.lead[table.layout.leads[0]], marks=notes.marks(about)),)
+        first, *others = (row.lead[title] for title in table.layout.leads)
+        lead = [(Part(first, marks=notes.marks(about)),), *map(text_cell, others)]
         cells = [
-            _grid_cell(row.cells.get(column.name, PaperCell()), table.show, notes)
-            for column in table.layout.columns
+            _grid_cell(row.cells.get(one.name, PaperCell()), table.show, notes, leading)
+            for one in table.layout.columns
         ]
         groups.setdefault(row.group, []).append((*lead, *cells))
     some = any(cell.measured for row in table.rows for cell in row.cells.values())
@@ -46,16 +55,38 @@ def paper_grid(table: PaperTable) -> Grid:
         for cell in row.cells.values()
     )
     legend += [_NOT_MEANINGFUL] if doubtful and table.show == "both" else []
+    legend += [_PRINTED_BOLD] if some and table.show == "both" else []
+    legend += [_MEASURED_BOLD] if leading else []
     number, caption = table.layout.number, table.layout.caption
     paths = [(title,) for title in table.layout.leads]
     return Grid(
         caption=f"VICRegL, table {number} ({table.show}). {caption}",
-        headings=(*paths, *(column.path for column in table.layout.columns)),
+        headings=(*paths, *(one.path for one in table.layout.columns)),
         leads=len(table.layout.leads),
         groups=tuple(RowGroup(title, tuple(rows)) for title, rows in groups.items()),
         footnotes=tuple(notes.texts),
         remarks=(*legend, *table.remarks),
     )
+
+
+def _leading(table: PaperTable) -> list[MeasuredCell]:
+    """The measured cells that are bold: of each column those with the highest score.
+
+    Among the first comparable one of each weights, where there are two or more and the leaderboard
+    would have them in one column: of one preset, one way of choosing, the same pictures.
+    """
+    leading = []
+    for name in (one.name for one in table.layout.columns):
+        competing: dict[Identity, MeasuredCell] = {}
+        for row in table.rows:
+            measured = row.cells.get(name, PaperCell()).measured
+            if measured is not None and measured.score is not None and not measured.reasons:
+                competing.setdefault(identity(measured.entry.record), measured)
+        cells = list(competing.values())
+        if len(cells) > 1 and len({column(cell.entry.record) for cell in cells}) == 1:
+            best = max(cell.score or 0.0 for cell in cells)
+            leading += [cell for cell in cells if cell.score == best]
+    return leading
 
 
 class _Footnotes:
@@ -76,11 +107,14 @@ def _about_number(number: PrintedNumber) -> list[str]:
     return [f"printed number: {words}"] if words else []
 
 
-def _grid_cell(cell: PaperCell, show: Show, notes: _Footnotes) -> Cell:
+def _grid_cell(
+    cell: PaperCell, show: Show, notes: _Footnotes, leading: Sequence[MeasuredCell]
+) -> Cell:
     printed, measured = cell.printed, cell.measured
     here = Part(MISSING)
     if measured is not None and show != "published":
-        here = Part(measured.text, marks=notes.marks([*measured.reasons, *measured.notes]))
+        marks = notes.marks([*measured.reasons, *measured.notes])
+        here = Part(measured.text, any(measured is one for one in leading), marks)
     if show == "measured":
         return (here,)
     there = Part(MISSING)
@@ -101,9 +135,9 @@ def paper_rows(table: PaperTable) -> list[dict[str, Any]]:
     meaningful (null without a difference).
     """
     return [
-        _plain_cell(table, row, column, row.cells.get(column.name, PaperCell()))
+        _plain_cell(table, row, one, row.cells.get(one.name, PaperCell()))
         for row in table.rows
-        for column in table.layout.columns
+        for one in table.layout.columns
     ]
 
 

@@ -1,75 +1,20 @@
 """A printed table of VICRegL with what was measured beside it."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import Any, Literal
-
-import numpy as np
+from typing import Literal
 
 from vicregl_bench.errors import ConfigError
 from vicregl_bench.records.collection import Entry
-from vicregl_bench.records.metrics import metric_title
-from vicregl_bench.records.schema import Record
-from vicregl_bench.tables.facts import Facts, Identity, identity, not_comparable, weights_facts
-from vicregl_bench.tables.frames import spread_text
-from vicregl_bench.tables.layout import (
-    MISSING,
-    Layout,
-    PrintedColumn,
-    PrintedNumber,
-    PrintedRow,
-    find_row,
-    layout,
-)
+from vicregl_bench.tables.facts import Facts, Identity, identity, weights_facts
+from vicregl_bench.tables.layout import MISSING, Layout, PrintedNumber, PrintedRow, layout
+from vicregl_bench.tables.measured_cell import MeasuredCell, measured_cell
 from vicregl_bench.tables.named import Naming
-from vicregl_bench.tables.published import published
+from vicregl_bench.tables.row_owners import row_owners, unlike_row
+from vicregl_bench.tables.standing import ORDER, ranked
 
 Show = Literal["published", "measured", "both"]
 MEASURED_HERE = "Measured here"
-
-_ORDER = (
-    "Of several records for one cell, that of profile paper and without deviations comes first; "
-    "others stand in rows of their own"
-)
-
-
-@dataclass(frozen=True)
-class MeasuredCell:
-    """A record in a cell.
-
-    Attributes:
-        entry: the record and its file.
-        status: "complete", "diverged" or "interrupted".
-        score: in percent, mean over seeds at the best point; None where there is none.
-        std: population standard deviation over these seeds.
-        seeds: how many.
-        interval: 95 % bootstrap over val pictures, of a task's main score alone.
-        reasons: why it is not comparable with the printed number.
-        notes: what else a reader has to know.
-    """
-
-    entry: Entry
-    status: Literal["complete", "diverged", "interrupted"]
-    score: float | None = None
-    std: float | None = None
-    seeds: int = 0
-    interval: tuple[float, float] | None = None
-    reasons: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-
-    @property
-    def text(self) -> str:
-        """As tables show it."""
-        progress = self.entry.record.progress
-        if self.status == "interrupted":
-            return f"interrupted ({progress.iterations} of {progress.of})"
-        if self.status == "diverged":
-            return "diverged"
-        if self.score is None:
-            return MISSING
-        return spread_text(self.score, self.std if self.seeds > 1 else None, 1)
 
 
 @dataclass(frozen=True)
@@ -175,32 +120,38 @@ def paper_table(
         remarks = list(_naming_remark(table) if show == "published" else ())
         remarks += [] if show == "published" else _left_out(table, (), ())
         return PaperTable(table, "published", tuple(rows), tuple(remarks))
-    fitting = belonging(number, entries)
-    if show == "measured" and not fitting:
-        tasks = ", ".join(dict.fromkeys(c.protocol for c in table.columns if c.protocol))
-        why = f"no record of {tasks}" if tasks else "no task measures time and memory"
+    newest, old = _newest(belonging(number, entries), versions or {})
+    if show == "measured" and not newest:
         raise ConfigError(
-            f"nothing measured for table {number}: {why}; --published shows the paper's numbers"
+            f"nothing measured for table {number}: {_nothing(table, old)}; "
+            "--published shows the paper's numbers"
         )
-    newest, old = _newest(fitting, versions or {})
     facts = weights_facts([entry.record for entry in newest], naming)
-    taken, below, remarks = _assign(table, newest, facts)
+    taken, below, remarks = row_owners(table, newest, facts)
     rows = []
     for row in table.rows:
         owner = taken.get(row.name)
-        cells = _turns(table, newest, owner)[0] if owner is not None else {}
-        about = facts[owner] if owner is not None else None
-        rows.append(_printed_row(row, _measure(cells, table, row, about), about))
+        if owner is None:
+            rows.append(_printed_row(row, {}))
+            continue
+        about = facts[owner]
+        cells = _measured(table, newest, _turns(table, newest, owner)[0], unlike_row(row, about))
+        rows.append(_printed_row(row, cells, about))
     crowded = []
     here = [(owner, 0) for owner in below] + [(owner, 1) for owner in taken.values()]
     for owner, first in sorted(here, key=lambda one: (facts[one[0]].name, one)):
-        for turn, cells in enumerate(_turns(table, newest, owner)):
+        for turn, found in enumerate(_turns(table, newest, owner)):
             if turn >= first:
+                cells = _measured(table, newest, found)
                 rows.append(_own_row(table, facts[owner], cells, turn))
             if turn > 0:
-                crowded += [f"{facts[owner].name}, {name}" for name in cells]
+                crowded += [f"{facts[owner].name}, {name}" for name in found]
     if crowded:
-        remarks.append(f"{_ORDER} ({'; '.join(dict.fromkeys(crowded))}).")
+        where = "; ".join(dict.fromkeys(crowded))
+        remarks.append(
+            f"Of several records for one cell the first by this order stands in it: {ORDER}; the "
+            f"others stand in rows of their own ({where})."
+        )
     remarks += _left_out(table, entries, old)
     if show == "measured":
         rows = [row for row in rows if any(cell.measured for cell in row.cells.values())]
@@ -233,73 +184,18 @@ def _newest(
     return kept, old
 
 
-def _rank(record: Record) -> tuple[bool, bool, bool, bool]:
-    """The less, the better a record stands for its weights."""
-    return (
-        record.status == "interrupted",
-        record.task.profile != "paper",
-        bool(record.deviations),
-        record.best is None,
+def _nothing(table: Layout, old: Sequence[tuple[Entry, int]]) -> str:
+    """Why no record is in a table."""
+    tasks = ", ".join(dict.fromkeys(c.protocol for c in table.columns if c.protocol))
+    if not tasks:
+        return "no task measures time and memory"
+    if not old:
+        return f"no record of {tasks}"
+    versions = (
+        f"{entry.record.task.name} v{entry.record.task.version}, the column is of v{version}"
+        for entry, version in old
     )
-
-
-def ranked(entries: Iterable[Entry]) -> list[Entry]:
-    """Records of some weights and task, the one that stands for them first.
-
-    Finished before interrupted, profile paper before others, without deviations before with them,
-    with a score before diverged, newest before older.
-    """
-    newest = sorted(entries, key=lambda e: (e.record.created, str(e.path)), reverse=True)
-    return sorted(newest, key=lambda entry: _rank(entry.record))
-
-
-def _assign(
-    table: Layout, entries: Sequence[Entry], facts: Mapping[Identity, Facts]
-) -> tuple[dict[str, Identity], list[Identity], list[str]]:
-    """Whose printed row is whose, who has none, and what is to be said of that."""
-    owners: dict[str, list[Identity]] = {}
-    below, remarks = [], []
-    for key, about in facts.items():
-        row = _row_of(table, about)
-        if row is None:
-            below.append(key)
-            if about.row is not None:
-                remarks.append(f"{about.name}: its row {about.row!r} is of another table.")
-        else:
-            owners.setdefault(row.name, []).append(key)
-
-    def standing(key: Identity) -> tuple[Any, ...]:
-        records = [entry.record for entry in entries if identity(entry.record) == key]
-        tasks = {record.task.name for record in records}
-        return min(map(_rank, records)), -len(tasks), facts[key].name
-
-    taken = {}
-    for name, keys in owners.items():
-        first, *others = sorted(keys, key=standing)
-        taken[name] = first
-        below += others
-        if others:
-            more = ", ".join(facts[key].name for key in others)
-            remarks.append(f"Row {name!r} shows {facts[first].name}; also for it, below: {more}.")
-    return taken, below, remarks
-
-
-def _row_of(table: Layout, about: Facts) -> PrintedRow | None:
-    if about.row is not None:
-        return find_row(table, about.row)
-    fitting = [row for row in table.rows if _fits(row, about)]
-    return fitting[0] if len(fitting) == 1 else None
-
-
-def _fits(row: PrintedRow, about: Facts) -> bool:
-    """Whether all is known and equal that the row says of its weights."""
-    if row.setting or row.method.casefold() != about.title.casefold():
-        return False
-    if row.backbone != about.backbone or (row.epochs is not None and row.epochs != about.epochs):
-        return False
-    if row.alpha is None:  # VICRegL without alpha is a row of an ablation
-        return row.method != "VICRegL" and about.alpha in (None, 1.0)
-    return about.alpha is not None and math.isclose(row.alpha, about.alpha)
+    return f"all records are of another protocol version ({'; '.join(dict.fromkeys(versions))})"
 
 
 def _turns(table: Layout, entries: Sequence[Entry], owner: Identity) -> list[dict[str, Entry]]:
@@ -318,72 +214,24 @@ def _turns(table: Layout, entries: Sequence[Entry], owner: Identity) -> list[dic
     return turns
 
 
-def _measure(
-    cells: Mapping[str, Entry], table: Layout, row: PrintedRow | None, about: Facts | None
+def _measured(
+    table: Layout,
+    entries: Sequence[Entry],
+    found: Mapping[str, Entry],
+    unlike: tuple[str, ...] = (),
 ) -> dict[str, MeasuredCell]:
-    columns = {column.name: column for column in table.columns}
-    unlike = _unlike(row, about) if row is not None and about is not None else ()
-    return {name: _measured(entry, columns[name], unlike) for name, entry in cells.items()}
-
-
-def _unlike(row: PrintedRow, about: Facts) -> tuple[str, ...]:
-    """In what weights are not those of the printed row they stand in."""
-    words = ["random weights"] if about.random else []
-    if _other_method(row, about):
-        words.append(f"the method is {about.title}, the printed row's {row.method}")
-    if about.backbone != row.backbone:
-        words.append(f"the backbone is {about.backbone}, the printed row's {row.backbone}")
-    if None not in (row.alpha, about.alpha) and row.alpha != about.alpha:
-        words.append(f"alpha is {about.alpha:g}, the printed row's {row.alpha:g}")
-    if None not in (row.epochs, about.epochs) and row.epochs != about.epochs:
-        words.append(f"pretrained for {about.epochs} epochs, the printed row {row.epochs}")
-    return tuple(words)
-
-
-def _other_method(row: PrintedRow, about: Facts) -> bool:
-    """Whether the card's title is of another method.
-
-    A title that no paper prints, such as that of a format or of one's own method, says nothing.
-    """
-    title = about.title.split(" (")[0].casefold()  # Supervised (torchvision names)
-    if title == "vicregl" and about.alpha == 1:
-        title = "vicreg"
-    return title in _printed_methods() - {row.method.casefold()}
-
-
-@cache
-def _printed_methods() -> frozenset[str]:
-    return frozenset(published()["method"].str.casefold())
-
-
-def _measured(entry: Entry, column: PrintedColumn, unlike: tuple[str, ...]) -> MeasuredCell:
-    record = entry.record
-    task, best = record.task, record.best
-    found = (*not_comparable(record), *unlike)
-    if record.status == "interrupted":
-        return MeasuredCell(entry, "interrupted", reasons=found, notes=entry.marks)
-    if best is None:
-        return MeasuredCell(entry, "diverged", reasons=found, notes=entry.marks)
-    if column.metric == task.metric:
-        return MeasuredCell(
-            entry, "complete", best.score, best.std, best.seeds, best.interval, found, entry.marks
+    """The cells of some weights; of all entries are the presets that a column has."""
+    presets: dict[str, set[str]] = {}
+    for record in (entry.record for entry in entries):
+        if record.task.preset is not None:
+            presets.setdefault(record.task.name, set()).add(record.task.preset)
+    return {
+        column.name: measured_cell(
+            found[column.name], column, unlike, presets.get(column.protocol, ())
         )
-    score = best.scores.get(column.metric)
-    if score is None:
-        found = (*found, f"the record has no {metric_title(column.metric)}")
-    std = _spread(record, column.metric)
-    return MeasuredCell(entry, "complete", score, std, best.seeds, None, found, entry.marks)
-
-
-def _spread(record: Record, metric: str) -> float | None:
-    """Population standard deviation over the seeds of the best point."""
-    best = record.best
-    if best is None:
-        return None
-    point = (best.lr, best.options)
-    scores = [one.scores.get(metric) for one in record.results if (one.lr, one.options) == point]
-    known = [score for score in scores if score is not None]
-    return float(np.std(known)) if known else None
+        for column in table.columns
+        if column.name in found
+    }
 
 
 def _printed_row(
@@ -409,7 +257,7 @@ def _who(about: Facts) -> str:
     return f"{about.name} ({', '.join(dict.fromkeys([title, about.backbone]))})"
 
 
-def _own_row(table: Layout, about: Facts, cells: Mapping[str, Entry], turn: int) -> PaperRow:
+def _own_row(table: Layout, about: Facts, cells: Mapping[str, MeasuredCell], turn: int) -> PaperRow:
     name = f"{about.name}, run {turn + 1}" if turn else about.name
     whole = {
         "Backbone": about.backbone,
@@ -419,7 +267,6 @@ def _own_row(table: Layout, about: Facts, cells: Mapping[str, Entry], turn: int)
     kind += [] if "Backbone" in table.leads else [about.backbone]
     lead = {title: whole.get(title, MISSING) for title in table.leads}
     lead[table.leads[0]] = f"{name} ({', '.join(kind)})" if kind else name
-    measured = _measure(cells, table, None, None)
     backbones = list(dict.fromkeys(row.backbone for row in table.rows))
     other = about.backbone not in backbones
     return PaperRow(
@@ -430,7 +277,7 @@ def _own_row(table: Layout, about: Facts, cells: Mapping[str, Entry], turn: int)
         backbone=about.backbone,
         epochs=about.epochs,
         remark=f"another backbone than the table's: {', '.join(backbones)}" if other else "",
-        cells={column: PaperCell(None, one) for column, one in measured.items()},
+        cells={column: PaperCell(None, one) for column, one in cells.items()},
     )
 
 

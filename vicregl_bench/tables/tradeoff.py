@@ -15,15 +15,14 @@ from matplotlib.transforms import Bbox
 from vicregl_bench.errors import ConfigError
 from vicregl_bench.records.collection import Entry
 from vicregl_bench.records.metrics import metric_title
-from vicregl_bench.records.schema import Record
 from vicregl_bench.records.store import write_file
 from vicregl_bench.tables.alpha_points import TABLES, published_points
 from vicregl_bench.tables.columns import Column, column, column_titles
 from vicregl_bench.tables.facts import identity, not_comparable, weights_facts
 from vicregl_bench.tables.layout import layout
 from vicregl_bench.tables.named import Naming
-from vicregl_bench.tables.paper_table import ranked
 from vicregl_bench.tables.pictures import plain_text
+from vicregl_bench.tables.standing import ranked
 
 FORMATS = (".png", ".svg", ".pdf")
 _CAPTION = (
@@ -32,7 +31,7 @@ _CAPTION = (
 )
 
 
-_UNLIKE = "* not comparable with the printed points: other data or profile"
+_UNLIKE = "* not comparable with the printed points"
 _MARKER = 5.0  # pixels from a point's middle that its marker takes
 _NEAR = 20.0  # points: from here on a line leads from a label to its point
 _OFFSETS = tuple(  # points: of a label's middle from its point, the nearest first
@@ -60,7 +59,8 @@ class Line:
     Attributes:
         title: for the legend.
         published: whether the paper prints them.
-        comparable: whether all were measured by the paper's protocol without deviations.
+        comparable: whether all were measured by the paper's protocol without deviations, and no
+            record contradicts them.
     """
 
     title: str
@@ -101,9 +101,9 @@ def tradeoff(
     4.2); neither is drawn. Scores of other tasks than the printed ones have no published line, as
     they belong on another axis.
 
-    Of each measured weights the record of profile paper without deviations goes before others, and
-    the newest before older ones. What would not share a column of the leaderboard (other versions,
-    profiles, presets, selections or pictures) is a line of its own.
+    Of each measured weights the record counts that stands first by `standing.ORDER`. What would not
+    share a column of the leaderboard (other versions, profiles, presets, selections or pictures) is
+    a line of its own.
 
     Raises:
         ConfigError: nothing to draw.
@@ -147,11 +147,11 @@ def _measured_lines(
         for task in (x, y)
     }
     groups: dict[tuple[str, Column, Column], list[tuple[Point, bool]]] = {}
-    unknown, single = [], []
+    unknown, single, disputed = [], [], []
     for key, about in facts.items():
         own = [entry for entry in fitting if identity(entry.record) == key]
         best = {task: _best(own, task) for task in (x, y)}
-        first, second = best[x], best[y]
+        first, second = (None if one is None else one.record for one in best.values())
         if about.alpha is None:
             unknown.append(about.name)
         elif first is None or second is None:
@@ -161,7 +161,9 @@ def _measured_lines(
                 about.alpha, first.best.score, second.best.score, first.best.std, second.best.std
             )
             group = (about.backbone, column(first), column(second))
-            plain = not not_comparable(first) and not not_comparable(second)
+            doubted = [task for task, entry in best.items() if entry is not None and entry.disputed]
+            disputed += [f"{about.name}, {task}" for task in doubted]
+            plain = not (not_comparable(first) or not_comparable(second) or doubted)
             groups.setdefault(group, []).append((point, plain))
     backbones = [group[0] for group in groups]
     conditions = column_titles([of_task for group in groups for of_task in group[1:]])
@@ -178,6 +180,8 @@ def _measured_lines(
         remarks.append(f"Not drawn, of unknown alpha: {', '.join(unknown)}.")
     if single:
         remarks.append(f"Not drawn, without a finished record of both tasks: {', '.join(single)}.")
+    if disputed:
+        remarks.append(f"Drawn, though other records contradict them: {'; '.join(disputed)}.")
     return lines, remarks, metrics
 
 
@@ -186,10 +190,10 @@ def _printed_metric(task: str) -> str:
     return next((metric_title(one.metric) for one in printed if one.protocol == task), "score")
 
 
-def _best(entries: Iterable[Entry], task: str) -> Record | None:
+def _best(entries: Iterable[Entry], task: str) -> Entry | None:
     """The record that stands for some weights in a task: finished, with a score."""
     found = [e for e in entries if e.record.task.name == task and e.record.best is not None]
-    return ranked(found)[0].record if found else None
+    return ranked(found)[0] if found else None
 
 
 def _ordered(points: Iterable[Point]) -> tuple[Point, ...]:
@@ -292,7 +296,10 @@ def _label_points(figure: Figure, axes: Axes, lines: Sequence[Line]) -> None:
 def _caption(found: Tradeoff) -> str:
     words = [_CAPTION] if any(line.published for line in found.lines) else []
     if not all(line.comparable for line in found.lines):
-        words.append("* deviates from the paper's protocol (its records say how): not comparable.")
+        words.append(
+            "* not comparable: deviates from the paper's protocol, is of another profile, or\n"
+            "other records contradict it; its records say how."
+        )
     return "\n".join(words)
 
 

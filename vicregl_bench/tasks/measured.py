@@ -16,11 +16,13 @@ class Scores:
         val: what the heads did on the val pictures.
         held: on the held-out slice, None where there is none.
         kept: for each head, name of a val picture -> what is kept of it.
+        notes: for each head, what a reader of its scores has to know; empty where there is nothing.
     """
 
     val: Outcome | None = None
     held: Outcome | None = None
     kept: tuple[Mapping[str, Any], ...] = ()
+    notes: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,4 +51,5 @@ def join_scores(kind: type[Outcome], parts: Sequence[Scores]) -> Scores:
         kind.together([one.val for one in parts]),
         kind.together([one.held for one in parts]),
         tuple(one.kept[0] if one.kept else {} for one in parts),
+        tuple(one.notes[0] if one.notes else () for one in parts),
     )

@@ -1,5 +1,6 @@
 """What a record keeps of every val picture, read back: `pictures_file`, beside the record."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +12,8 @@ from vicregl_bench.records.arrays import read_arrays
 from vicregl_bench.tasks.outcome import Outcome
 
 _ROUNDING = 0.01
-"""Points between a record's score and that of its file: records round to four decimals, files of
-detections hold float32."""
+"""Points between a record's scores, by class too, and those of its file: records round to four
+decimals, files of detections hold float32."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,8 @@ def read_measurement(path: Path, record: Record) -> Measurement:
 
     Raises:
         RecordError: the record has no best point or keeps no such file, or the file is missing,
-            damaged, of other heads or classes than the record, or does not give its score.
+            damaged, of other heads or classes than the record, or does not give its scores, over
+            all or by class.
     """
     best = record.best
     if best is None:
@@ -116,12 +118,25 @@ def read_measurement(path: Path, record: Record) -> Measurement:
         raise RecordError(
             f"{file} is of {len(point) - 1} classes, its record of {len(best.by_class)}"
         )
-    if not abs(point[0] - best.score) <= _ROUNDING:
-        raise RecordError(
-            f"{file} is not that of {path}: it gives {point[0]:.2f}, the record says "
-            f"{best.score:.2f}; run the task again with --force"
-        )
+    names = ("all", *best.by_class)
+    for name, found, said in zip(names, point, (best.score, *best.by_class.values()), strict=True):
+        if not _same(float(found), said):
+            raise RecordError(
+                f"{file} is not that of {path}: of {name} it gives {_text(found)}, the record says "
+                f"{_text(said)}; run the task again with --force"
+            )
     return Measurement(path, record, outcome, heads)
+
+
+def _same(found: float, said: float | None) -> bool:
+    """Whether a score of the file (NaN for none) is the record's."""
+    if said is None or math.isnan(found):
+        return said is None and math.isnan(found)
+    return abs(found - said) <= _ROUNDING
+
+
+def _text(score: float | None) -> str:
+    return "none" if score is None or math.isnan(score) else f"{score:.2f}"
 
 
 def _best_heads(file: Path, record: Record, outcome: Outcome) -> tuple[int, ...]:

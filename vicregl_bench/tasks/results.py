@@ -26,6 +26,7 @@ def point_of(result: HeadResult | Best) -> Point:
 def head_results(measured: Measured, classes: Sequence[str]) -> tuple[HeadResult, ...]:
     """Scores of every head in percent; a diverged head has none."""
     val, held, diverged = measured.scores.val, measured.scores.held, measured.diverged_at
+    notes = measured.scores.notes or ((),) * len(measured.heads)
     results = []
     for k, head in enumerate(measured.heads):
         common: dict[str, Any] = {"lr": head.lr, "seed": head.seed, "options": dict(head.options)}
@@ -41,6 +42,7 @@ def head_results(measured: Measured, classes: Sequence[str]) -> tuple[HeadResult
                 scores={name: _number(value) for name, value in one.scores.items()},
                 by_class=dict(zip(classes, map(_number, one.by_class), strict=True)),
                 holdout=_number(held.head(k).score) if held is not None else None,
+                notes=notes[k],
             )
         )
     return tuple(results)

@@ -38,6 +38,7 @@ def save_result(path: Path, result: RunResult) -> None:
     arrays: dict[str, Any] = {
         "head": np.array(json.dumps([result.head.lr, result.head.seed, result.head.options])),
         "diverged_at": np.array(result.diverged_at),
+        "notes": np.array(json.dumps(result.scores.notes[:1])),
     }
     for group, outcome in (("val", result.scores.val), ("held", result.scores.held)):
         if outcome is not None:
@@ -64,6 +65,8 @@ def load_result(path: Path, head: HeadSpec, kind: type[Outcome]) -> RunResult:
         lr, seed, options = json.loads(str(arrays["head"]))
         found = HeadSpec(lr, seed, tuple((str(name), value) for name, value in options))
         diverged_at = int(arrays["diverged_at"])
+        # files of before notes were kept have none
+        notes = tuple(map(tuple, json.loads(str(arrays.get("notes", "[]")))))
         val, held = (
             kind.from_arrays(group) if (group := _group(arrays, name)) else None
             for name in ("val/", "held/")
@@ -72,7 +75,7 @@ def load_result(path: Path, head: HeadSpec, kind: type[Outcome]) -> RunResult:
         raise RecordError(f"{path} is no result of a run") from error
     if found != head:
         raise RecordError(f"{path} is of {found}")
-    return RunResult(found, diverged_at, Scores(val, held, (_group(arrays, "kept/"),)))
+    return RunResult(found, diverged_at, Scores(val, held, (_group(arrays, "kept/"),), notes))
 
 
 def _group(arrays: dict[str, Any], prefix: str) -> dict[str, Any]:

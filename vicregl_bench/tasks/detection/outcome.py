@@ -223,6 +223,10 @@ class DetectionOutcome(Outcome):
             )
             for place in _places(arrays["found_offsets"])
         ]
+        classes = int(arrays["classes"])
+        for labels in (arrays["truth_labels"], arrays["found_labels"]):
+            if labels.size and not 0 <= labels.min() <= labels.max() < classes:
+                raise ValueError(f"a label is outside 0 ... {classes - 1}")
         heads, count = int(arrays["heads"]), len(names)
         if len(every) != heads * count:
             raise ValueError(f"{len(every)} lists of detections, not {heads} x {count}")
@@ -230,7 +234,7 @@ class DetectionOutcome(Outcome):
             names=names,
             truth=truth,
             found=tuple(tuple(every[k * count : (k + 1) * count]) for k in range(heads)),
-            classes=int(arrays["classes"]),
+            classes=classes,
             convention="voc" if convention == "voc" else "coco",
             inclusive=bool(arrays["inclusive"]),
         )
