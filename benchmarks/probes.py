@@ -202,7 +202,8 @@ def cached_seconds(setting: Setting, folder: Path) -> tuple[float, float]:
     from vicregl_bench.cli.reporter import StderrReporter
     from vicregl_bench.features.cache import FeatureCache
     from vicregl_bench.features.extractor import CentralCrop, Extractor
-    from vicregl_bench.features.linear_probe import Scaler, fit_logistic
+    from vicregl_bench.features.logistic import fit_logistic
+    from vicregl_bench.features.scaler import Scaler
 
     options, settings = setting.options, setting.cached.settings
     crop = CentralCrop(tuple(settings.data.resize), settings.data.crop)

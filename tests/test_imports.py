@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.records.test_store import make_record
+from tests.made_record import make_record
 from vicregl_bench.records import write_record
 
 ROOT = Path(__file__).parents[1]

@@ -10,45 +10,11 @@ from vicregl_bench.data import (
     Pair,
     SegmentationData,
     read_segmentation,
-    split_holdout,
 )
 from vicregl_bench.data.segmentation import MaskValues
 from vicregl_bench.errors import ConfigError, DataError
 
 PAIRS = tuple(Pair(f"2012_{number:06d}", Path("i"), Path("m")) for number in range(20))
-
-
-def test_holdout_is_the_same_everywhere() -> None:
-    kept, held = split_holdout(PAIRS, share=0.2, seed=0)
-    # Golden: the order of sha256(f"0:{name}"), which depends on nothing but the names.
-    assert [pair.name for pair in held] == [
-        "2012_000003",
-        "2012_000006",
-        "2012_000009",
-        "2012_000016",
-    ]
-    assert [pair for pair in PAIRS if pair not in held] == list(kept)
-    assert split_holdout(PAIRS[::-1], share=0.2, seed=0)[1] == held[::-1]
-    assert split_holdout(PAIRS, share=0.2, seed=1)[1] != held
-
-
-def test_larger_holdout_contains_the_smaller() -> None:
-    small, large = (set(split_holdout(PAIRS, share=share)[1]) for share in (0.1, 0.5))
-    assert len(small) == 2
-    assert len(large) == 10
-    assert small < large
-
-
-def test_holdout_leaves_one_on_either_side() -> None:
-    assert [len(part) for part in split_holdout(PAIRS[:2], share=0.01)] == [1, 1]
-    assert [len(part) for part in split_holdout(PAIRS[:2], share=0.99)] == [1, 1]
-
-
-def test_holdout_refuses() -> None:
-    with pytest.raises(DataError, match="1 pictures"):
-        split_holdout(PAIRS[:1])
-    with pytest.raises(ConfigError, match="share"):
-        split_holdout(PAIRS, share=1.0)
 
 
 def test_splits_in_order(made: SegmentationData) -> None:

@@ -21,6 +21,7 @@ from vicregl_bench.checkpoints import Card
 from vicregl_bench.data import Labelled, MultiLabelled
 from vicregl_bench.errors import CheckpointError, DataError, RecordError, RunInterruptedError
 from vicregl_bench.features import cache as cache_module
+from vicregl_bench.features import checksums
 from vicregl_bench.features.cache import FeatureCache
 from vicregl_bench.features.extractor import CentralCrop, Extractor
 from vicregl_bench.features.shards import Features, encode
@@ -278,11 +279,14 @@ def test_what_decides_features_is_part_of_the_key(
     assert bench.computed() == len(bench.pictures)
 
 
+@pytest.mark.parametrize(
+    "name", ["FEATURE_VERSION", "torch.__version__", "torchvision.__version__", "PIL.__version__"]
+)
 def test_the_version_of_the_code_is_part_of_the_key(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     bench.extract()
-    monkeypatch.setattr(cache_module, "FEATURE_VERSION", 99)
+    monkeypatch.setattr(f"{cache_module.__name__}.{name}", "99")
     assert bench.computed() == PICTURES
 
 
@@ -429,14 +433,14 @@ def test_a_folder_without_permission(bench: Bench, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_full_disk_keeps_what_is_whole(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    write = cache_module.write_atomic
+    write = checksums.write_atomic
 
     def full(path: Path, content: bytes) -> None:
         if path.name == "000001.npy":
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         write(path, content)
 
-    monkeypatch.setattr(cache_module, "write_atomic", full)
+    monkeypatch.setattr(checksums, "write_atomic", full)
     with pytest.raises(RecordError, match="No space left on device; free some space"):
         bench.extract()
     monkeypatch.undo()

@@ -1,5 +1,6 @@
 """The memory of patches: distributions, the choice, files, and the votes against plain loops."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +119,7 @@ def maps(crops: Tensor) -> Tensor:
 
 
 def build(folder: Path, pictures: Annotated, **options: Any) -> DenseBank:
-    chosen = {"per_picture": 10, "seed": 0} | options
+    chosen = {"per_picture": 10, "seed": 0, "identity": {}} | options
     give = chosen.pop("maps", maps)
     return build_bank(folder, pictures, give, CentralCrop((SIDE, SIDE), SIDE), **chosen)
 
@@ -169,11 +170,53 @@ def test_a_stopped_bank_is_finished_to_the_same(
     finished = build(tmp_path / "parts", pictures, maps=counted, on_progress=done.append)
     assert seen == [1] and done == [4, 5]
     assert torch.equal(finished[0:40], whole[0:40]) and torch.equal(finished.labels, whole.labels)
-    first = tmp_path / "parts/000000.labels.npy"
-    first.write_bytes(first.read_bytes()[:50])
-    seen.clear()
-    mended = build(tmp_path / "parts", pictures, maps=counted)
-    assert seen == [2] and torch.equal(mended.labels, whole.labels)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:50])
+
+
+def turn(path: Path) -> None:
+    """Of the same shape and type."""
+    np.save(path, np.roll(np.load(path), 1, axis=0))
+
+
+@pytest.mark.parametrize("name", ["000000.npy", "000000.labels.npy"])
+@pytest.mark.parametrize("damage", [cut, turn, Path.unlink])
+def test_a_damaged_file_is_made_anew(
+    tmp_path: Path,
+    pictures: Annotated,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    damage: Callable[[Path], None],
+) -> None:
+    monkeypatch.setattr(module, "_SHARD", 20)
+    whole = build(tmp_path / "bank", pictures)
+    vectors, seen, told = whole[0:40].clone(), list[int](), list[str]()
+
+    def counted(crops: Tensor) -> Tensor:
+        seen.append(len(crops))
+        return maps(crops)
+
+    damage(tmp_path / "bank" / name)
+    mended = build(tmp_path / "bank", pictures, maps=counted, warn=told.append)
+    assert seen == [2]
+    assert torch.equal(mended[0:40], vectors) and torch.equal(mended.labels, whole.labels)
+    assert len(told) == 1 and f"{name} are missing or damaged" in told[0]
+
+
+def test_a_memory_of_other_maps_counts_for_nothing(tmp_path: Path, pictures: Annotated) -> None:
+    build(tmp_path / "bank", pictures)
+    told: list[str] = []
+    bank = build(
+        tmp_path / "bank",
+        pictures,
+        maps=lambda crops: maps(crops) + 1,
+        identity={"weights": "other"},
+        warn=told.append,
+    )
+    expected = build(tmp_path / "other", pictures, maps=lambda crops: maps(crops) + 1)
+    assert torch.equal(bank[0:40], expected[0:40]) and len(told) == 1
 
 
 def test_unusable_pictures_and_features(tmp_path: Path, pictures: Annotated) -> None:

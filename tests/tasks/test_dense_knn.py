@@ -18,6 +18,7 @@ from vicregl_bench.errors import ConfigError, RunInterruptedError
 from vicregl_bench.features import knn as knn_module
 from vicregl_bench.records import read_record
 from vicregl_bench.records.predictions import load_predictions
+from vicregl_bench.tasks.plan import make_plan
 from vicregl_bench.tasks.protocol import load_task
 from vicregl_bench.tasks.request import RunRequest
 from vicregl_bench.tasks.run import RunOutcome, run_task
@@ -174,6 +175,35 @@ def test_a_resumed_run_ends_where_it_would_have(
         for name, one in (("parts", resumed), ("whole", whole))
     )
     assert all(np.array_equal(a.labels, b.labels) for a, b in zip(kept, expected, strict=True))
+
+
+def test_a_damaged_memory_is_made_anew(
+    tiny_voc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = run(tiny_voc, tmp_path / "whole").record
+    with monkeypatch.context() as patch, pytest.raises(RunInterruptedError):
+        run(tiny_voc, tmp_path / "parts", reporter=stop_after(patch, "scoring val", 2))
+    (path,) = (tmp_path / "parts").rglob("memory/*.labels.npy")
+    np.save(path, np.roll(np.load(path), 1, axis=1))
+    reporter = Silent()
+    resumed = run(tiny_voc, tmp_path / "parts", reporter=reporter).record
+    assert resumed.results == whole.results
+    assert any("labels.npy are missing or damaged" in text for text in reporter.warnings)
+
+
+@pytest.mark.parametrize("side", [8, 40, 100])
+def test_pictures_of_parts_of_patches_are_refused(
+    tiny_voc: Path, tmp_path: Path, side: int
+) -> None:
+    with pytest.raises(ConfigError, match=f"{side} px are no whole patches of 16 px: --set"):
+        make_plan(request(tiny_voc, tmp_path, overrides={"data.side": side}))
+
+
+@pytest.mark.parametrize("side", [8, 40])
+def test_vits_resize_to_whole_patches(tiny_voc: Path, tmp_path: Path, side: int) -> None:
+    settings = {"data.side": side, "knn.ks": [1]}
+    record = run(tiny_voc, tmp_path, "vit_tiny_patch16", overrides=settings).record
+    assert record.status == "complete"
 
 
 def test_held_out_pictures_choose(tiny_voc: Path, tmp_path: Path) -> None:

@@ -2,9 +2,10 @@
 
 `segmentation` and `detection` say what a data set is, `voc`, `cityscapes` and `ade20k` read lists
 of masks, `voc_boxes` and `coco` of boxes, `classification` of classes, `catalog` chooses by name,
-`fingerprint` identifies one, `check`, `check_detection` and `check_classification` decode all of
-it, `sound` does so once, `scene` draws labelled pictures, `generate` writes them in a real layout
-and `made_folder` guards where. Imports neither torch nor mmengine.
+`holdout` splits its train, `fingerprint` identifies one, `check`, `check_detection` and
+`check_classification` decode all of it, `sound` does so once, `scene` draws labelled pictures,
+`generate` writes them in a real layout and `made_folder` guards where. Imports neither torch nor
+mmengine.
 """
 
 from vicregl_bench.data.catalog import (
@@ -50,13 +51,13 @@ from vicregl_bench.data.generate import (
     make_voc,
     make_voc_boxes,
 )
+from vicregl_bench.data.holdout import split_holdout
 from vicregl_bench.data.segmentation import (
     IGNORE,
     MaskValues,
     Pair,
     SegmentationData,
     read_mask,
-    split_holdout,
 )
 from vicregl_bench.data.sound import require_sound
 from vicregl_bench.data.voc import CLASSES, palette, read_voc_segmentation

@@ -1,10 +1,24 @@
 """Reading one picture, whatever is wrong with it."""
 
+import struct
 from pathlib import Path
 
 from PIL import Image
 
 from vicregl_bench.errors import DataError
+
+DAMAGE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    EOFError,
+    struct.error,
+    Image.DecompressionBombError,
+)
+"""What Pillow raises on damaged files, and what its parsers may."""
 
 
 def read_rgb(path: Path) -> Image.Image:
@@ -16,6 +30,5 @@ def read_rgb(path: Path) -> Image.Image:
     try:
         with Image.open(path) as picture:
             return picture.convert("RGB")
-    # what Pillow raises on damage
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except DAMAGE as error:
         raise DataError(f"cannot read the picture {path}: {error}") from error

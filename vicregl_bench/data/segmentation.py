@@ -4,7 +4,6 @@
 through `MaskValues`, so that no data set needs a case of its own anywhere else.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from vicregl_bench.errors import ConfigError, DataError
+from vicregl_bench.data.reading import DAMAGE
+from vicregl_bench.errors import DataError
 
 IGNORE = 255
 # Colour of ignored pixels in drawings: 255 in VOC's colour map (VOClabelcolormap.m).
@@ -67,7 +67,7 @@ def read_mask(path: str | Path, lookup: Labels) -> Labels:
                     "needed, `vicregl-bench data check` names all such files"
                 )
             values = np.asarray(mask)
-    except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises on damage
+    except DAMAGE as error:
         raise DataError(f"cannot read the mask {path}: {error}") from error
     return np.asarray(lookup[values])
 
@@ -110,28 +110,6 @@ def colours_by_label(palette: Sequence[Colour], ignore: int = IGNORE) -> npt.NDA
     colours[: len(palette)] = palette
     colours[ignore] = IGNORE_COLOUR
     return colours
-
-
-def split_holdout(
-    pairs: Sequence[Pair], share: float = 0.1, seed: int = 0
-) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
-    """Hold out a seeded slice of `pairs`; return (kept, held), both in the order given.
-
-    The slice is the first round(share * n) names, at least 1 and at most n - 1, in the order of
-    sha256(f"{seed}:{name}"): the same on every machine and under every library version.
-
-    Raises DataError for fewer than 2 pairs, ConfigError for a share outside (0, 1).
-    """
-    if not 0 < share < 1:
-        raise ConfigError(f"hold-out share {share} is not between 0 and 1")
-    if len(pairs) < 2:
-        raise DataError(f"cannot hold out a slice of {len(pairs)} pictures: at least 2 are needed")
-    ranked = sorted(pairs, key=lambda pair: hashlib.sha256(f"{seed}:{pair.name}".encode()).digest())
-    count = min(max(1, round(share * len(pairs))), len(pairs) - 1)
-    held_names = {pair.name for pair in ranked[:count]}
-    kept = tuple(pair for pair in pairs if pair.name not in held_names)
-    held = tuple(pair for pair in pairs if pair.name in held_names)
-    return kept, held
 
 
 def find_root(

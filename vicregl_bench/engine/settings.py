@@ -2,10 +2,10 @@
 
 import difflib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from vicregl_bench.errors import ConfigError
 
@@ -17,6 +17,17 @@ class Section(BaseModel):
 
 
 Model = TypeVar("Model", bound=BaseModel)
+
+
+def distinct(refusal: str) -> AfterValidator:
+    """Part of an `Annotated` tuple that refuses a value which stands twice, in these words."""
+
+    def refuse(values: tuple[Hashable, ...]) -> tuple[Hashable, ...]:
+        if len(set(values)) != len(values):
+            raise ValueError(refusal)
+        return values
+
+    return AfterValidator(refuse)
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

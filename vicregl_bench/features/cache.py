@@ -3,30 +3,32 @@
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
+import PIL
 import torch
+import torchvision
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from vicregl_bench.atomic import write_atomic
 from vicregl_bench.data import Labelled, MultiLabelled, fingerprint, stat_key
 from vicregl_bench.data.fingerprint import Splits
 from vicregl_bench.engine.reporter import Reporter
-from vicregl_bench.errors import DataError, RecordError
+from vicregl_bench.errors import DataError
+from vicregl_bench.features.checksums import Checksums, unwritable
 from vicregl_bench.features.extractor import Extractor, load_crops
 from vicregl_bench.features.finite import require_finite
 from vicregl_bench.features.shards import Features, encode
 
-# Raised whenever the code here computes or stores features otherwise: older ones no longer count.
+# Raised whenever our code computes or stores features otherwise: older ones no longer count.
+# tests/features/test_golden_features.py notices what computes them otherwise.
 FEATURE_VERSION = 1
 SHARD = 1024  # pictures a file: 4 MiB of 2,048 channels
 CLAIM = 16
 _POLL_S = 0.2  # between looks at a lock that another process holds
-_INDEX = "index.json"
 
 Pictures = Sequence[Labelled | MultiLabelled]
 
@@ -36,7 +38,7 @@ class FeatureCache:
 
     The key is a sha256 over all that decides them: `Extractor.identity`, names, labels and order of
     the pictures, sizes and times of their files, up to 256 MiB also their content, the shard's
-    size and `FEATURE_VERSION`. In its folder are files of `shards.encode` and an index of their
+    size and `code_version`. In its folder are files of `shards.encode` and an index of their
     checksums. Nothing is ever removed but what is replaced.
 
     Args:
@@ -94,7 +96,8 @@ class FeatureCache:
             raise DataError("there are no pictures to take features of")
         states = self._states(pictures)
         identity = self._identity(extractor, pictures, states)
-        index = _Index(self.folder / _sha256(identity), identity, reporter.warn)
+        index = Checksums(self.folder / _sha256(identity), identity, reporter.warn)
+        numbers = {f"{number:06d}.npy": number for number in range(len(states))}
         update = reporter.stage(stage, len(pictures))
 
         paths = [picture.image for picture in pictures]
@@ -102,7 +105,7 @@ class FeatureCache:
 
         def report(more: int = 0) -> None:
             nonlocal told
-            done = more + sum(self._size(number, pictures) for number in index.verified)
+            done = more + sum(self._size(numbers[name], pictures) for name in index.verified)
             if done != told:
                 update(done)
             told = done
@@ -125,21 +128,25 @@ class FeatureCache:
 
         while True:
             check_stop()
-            missing = index.missing(len(states))
+            missing = index.missing(tuple(numbers))
             report()
             if not missing:
                 break
             with _claimed(index.folder, missing, self.claim) as claimed:
-                mine = [number for number in index.missing(len(states)) if number in claimed]
-                batches = [b for n in mine for b in self._batches(n, pictures, batch_size)]
+                mine = [name for name in index.missing(tuple(numbers)) if name in claimed]
+                batches = [
+                    batch
+                    for name in mine
+                    for batch in self._batches(numbers[name], pictures, batch_size)
+                ]
                 with closing(
                     load_crops(paths, batches, extractor.transform, workers=workers)
                 ) as crops:
-                    for number in mine:
-                        index.add(number, encode(vectors_of(number, crops)))
+                    for name in mine:
+                        index.add({name: encode(vectors_of(numbers[name], crops))})
             if not claimed:
                 time.sleep(_POLL_S)
-        return Features([index.path(n) for n in range(len(states))], self.shard, len(pictures))
+        return Features([index.folder / name for name in numbers], self.shard, len(pictures))
 
     def _size(self, number: int, pictures: Pictures) -> int:
         """Pictures of one file."""
@@ -167,7 +174,7 @@ class FeatureCache:
             labels.update(json.dumps([picture.name, label]).encode() + b"\n")
         content = fingerprint(_split(pictures))
         return {
-            "feature_version": FEATURE_VERSION,
+            **code_version(),
             **extractor.identity(),
             "shard": self.shard,
             "pictures": len(pictures),
@@ -177,115 +184,41 @@ class FeatureCache:
         }
 
 
+def code_version() -> dict[str, Any]:
+    """What computes features: `FEATURE_VERSION`, and the libraries that read and see pictures."""
+    return {
+        "feature_version": FEATURE_VERSION,
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "pillow": PIL.__version__,
+    }
+
+
 def _split(pictures: Pictures) -> Splits:
     """A data set of one split, as `data.fingerprint` takes it."""
     return cast(Splits, {"pictures": pictures})
 
 
-class _Index:
-    """The checksums of the files in a folder.
-
-    Args:
-        folder: of one key.
-        identity: what the key was taken over, kept for people.
-        warn: told of what does not count.
-    """
-
-    def __init__(self, folder: Path, identity: dict[str, Any], warn: Callable[[str], None]) -> None:
-        self.folder, self.identity, self.warn = folder, identity, warn
-        self.verified: set[int] = set()
-        self._warned: set[Path] = set()
-
-    def path(self, number: int) -> Path:
-        """A file of features."""
-        return self.folder / f"{number:06d}.npy"
-
-    def missing(self, count: int) -> list[int]:
-        """The numbers, of so many files, that are not there or are not what was written."""
-        checksums = self._read()
-        for number in set(range(count)) - self.verified:
-            if self._sound(self.path(number), checksums):
-                self.verified.add(number)
-        return [number for number in range(count) if number not in self.verified]
-
-    def add(self, number: int, content: bytes) -> None:
-        """Write a file, then its checksum among those that other processes wrote.
-
-        Raises:
-            RecordError: as the file system says.
-        """
-        path = self.path(number)
-        try:
-            write_atomic(path, content)
-            with FileLock(self.folder / "index.lock"):
-                checksums = self._read() | {path.name: hashlib.sha256(content).hexdigest()}
-                index = {"identity": self.identity, "shards": checksums}
-                write_atomic(self.folder / _INDEX, json.dumps(index, indent=1).encode())
-        except OSError as error:
-            raise _unwritable(self.folder, error) from error
-        self.verified.add(number)
-
-    def _read(self) -> dict[str, str]:
-        """Checksums by name; none, and `warn` is told once, where the file is damaged."""
-        path = self.folder / _INDEX
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            if content["identity"] != self.identity:
-                raise ValueError("of other features")
-            return {str(name): str(value) for name, value in content["shards"].items()}
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            self._warn(path, f"{path} is damaged: the features in its folder are computed anew")
-            return {}
-
-    def _sound(self, path: Path, checksums: Mapping[str, str]) -> bool:
-        expected = checksums.get(path.name)
-        if expected is None:
-            return False
-        try:
-            with path.open("rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError:
-            found = ""
-        if found != expected:
-            text = f"the stored features {path} are missing or damaged: they are computed anew"
-            self._warn(path, text)
-        return found == expected
-
-    def _warn(self, path: Path, text: str) -> None:
-        if path not in self._warned:
-            self._warned.add(path)
-            self.warn(text)
-
-
 @contextmanager
-def _claimed(folder: Path, numbers: Sequence[int], most: int) -> Iterator[set[int]]:
+def _claimed(folder: Path, names: Sequence[str], most: int) -> Iterator[set[str]]:
     """Files that no other process has at work, at most so many, as this one's for the while.
 
     Raises:
         RecordError: the folder cannot be written.
     """
     with ExitStack() as stack:
-        mine: set[int] = set()
+        mine: set[str] = set()
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            for number in numbers:
+            for name in names:
                 if len(mine) == most:
                     break
                 with suppress(Timeout):
-                    stack.enter_context(FileLock(folder / f"{number:06d}.lock", timeout=0))
-                    mine.add(number)
+                    stack.enter_context(FileLock((folder / name).with_suffix(".lock"), timeout=0))
+                    mine.add(name)
         except OSError as error:
-            raise _unwritable(folder, error) from error
+            raise unwritable(folder, error) from error
         yield mine
-
-
-def _unwritable(folder: Path, error: OSError) -> RecordError:
-    return RecordError(
-        f"cannot write features into {folder}: {error.strerror}; free some space or choose "
-        "another folder, then run the same again: what is whole is kept"
-    )
 
 
 def _sha256(value: object) -> str:

@@ -11,18 +11,19 @@ at that size.
 """
 
 import io
-from collections.abc import Callable, Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from vicregl_bench.atomic import write_atomic
 from vicregl_bench.errors import DataError, RecordError
+from vicregl_bench.features.checksums import Checksums
 from vicregl_bench.features.extractor import Transform, load_crops
 from vicregl_bench.features.finite import require_finite
 from vicregl_bench.features.shards import Features, encode
@@ -144,36 +145,47 @@ def build_bank(
     *,
     per_picture: int,
     seed: int,
+    identity: Mapping[str, Any],
     workers: int = 0,
+    warn: Callable[[str], None] = lambda text: None,
     on_progress: Callable[[int], None] = lambda done: None,
     check_stop: Callable[[], None] = lambda: None,
 ) -> DenseBank:
     """Remember patches of pictures in a folder, as far as it does not have them.
 
-    What is whole when it is stopped is used by the next call, which gives the same bank. Takes the
-    memory of one file of vectors and of the maps of a few pictures.
+    What is whole when it is stopped is used by the next call, which gives the same bank: files that
+    pass their checksums, of the same identity. Takes the memory of one file of vectors and of the
+    maps of a few pictures.
 
     Args:
-        folder: which belongs to these pictures, maps and numbers alone.
+        folder: which belongs to these pictures and numbers alone.
         pictures: of train.
         maps: of crops (B, 3, H, W) uint8, (B, D, h, w).
         transform: of every picture, which shows all of it.
         per_picture: patches of each at the most.
         seed: of the choice of patches.
+        identity: all that decides the maps, as JSON values.
         workers: data loading processes.
+        warn: told of files that are computed anew.
         on_progress: told how many pictures are done.
         check_stop: called between batches; raises where the run is to stop.
 
     Raises:
         DataError: a picture or annotation cannot be read, or none has a labelled patch.
         CheckpointError: features that are not finite.
-        OSError: the folder cannot be written.
+        RecordError: the folder cannot be written.
     """
     size = max(1, _SHARD // per_picture)
     total = len(pictures.paths)
     groups = [range(first, min(total, first + size)) for first in range(0, total, size)]
     paths = [folder / f"{number:06d}.npy" for number in range(len(groups))]
-    missing = [(path, group) for path, group in zip(paths, groups, strict=True) if not _whole(path)]
+    stored = Checksums(folder, identity, warn)
+    gone = set(stored.missing([name for path in paths for name in _names(path)]))
+    missing = [
+        (path, group)
+        for path, group in zip(paths, groups, strict=True)
+        if gone.intersection(_names(path))
+    ]
     done = total - sum(len(group) for _, group in missing)
     on_progress(done)
     plan = [(path, batches_of(group)) for path, group in missing]
@@ -197,11 +209,10 @@ def build_bank(
                     labels.append(shares[chosen])
                 done += len(batch)
                 on_progress(done)
-            # labels last: they say that the vectors are whole
-            write_atomic(path, encode(torch.cat(vectors)))
             buffer = io.BytesIO()
             np.save(buffer, np.concatenate(labels).astype(np.float16), allow_pickle=False)
-            write_atomic(_labels_path(path), buffer.getvalue())
+            contents = (encode(torch.cat(vectors)), buffer.getvalue())
+            stored.add(dict(zip(_names(path), contents, strict=True)))
     bank = DenseBank(paths)
     if not bank.shape[0]:
         raise DataError("no training picture has a labelled pixel: check the annotations")
@@ -250,6 +261,11 @@ def _labels_path(path: Path) -> Path:
     return path.with_suffix(".labels.npy")
 
 
+def _names(path: Path) -> tuple[str, str]:
+    """Of a file of vectors and of that of its labels."""
+    return path.name, _labels_path(path).name
+
+
 def _read_labels(path: Path) -> npt.NDArray[np.float16]:
     own = _labels_path(path)
     try:
@@ -259,11 +275,3 @@ def _read_labels(path: Path) -> npt.NDArray[np.float16]:
             f"the memory's file {own} went away or broke: run the same again"
         ) from error
     return labels
-
-
-def _whole(path: Path) -> bool:
-    """Whether a file of vectors and that of its labels are there and fit together."""
-    with suppress(RecordError, OSError, ValueError, EOFError):
-        rows: npt.NDArray[np.void] = np.load(path, mmap_mode="r", allow_pickle=False)
-        return len(rows) == len(_read_labels(path))
-    return False

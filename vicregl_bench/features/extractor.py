@@ -14,6 +14,7 @@ from vicregl_bench.backbones.frozen import FrozenTrunk
 from vicregl_bench.backbones.source import BackboneSource
 from vicregl_bench.checkpoints import Card
 from vicregl_bench.features.loading import load_pictures
+from vicregl_bench.features.views import mean_of_views
 
 
 class Transform(Protocol):
@@ -132,8 +133,8 @@ class Extractor:
         """
         if crops.ndim == 4:
             return self._vectors(crops)
-        parts = [self._vectors(part) for part in torch.split(crops.flatten(0, 1), len(crops))]
-        return torch.cat(parts).view(*crops.shape[:2], -1).mean(dim=1)
+        parts = torch.split(crops.flatten(0, 1), len(crops))
+        return mean_of_views([self._vectors(part) for part in parts])
 
     def _vectors(self, crops: Tensor) -> Tensor:
         """Vectors (B, D) of crops (B, 3, H, W)."""

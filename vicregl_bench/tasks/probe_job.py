@@ -1,5 +1,6 @@
 """A task that scores frozen features directly: features, then every point of its grid."""
 
+import json
 import shutil
 import time
 from contextlib import suppress
@@ -7,10 +8,12 @@ from dataclasses import replace
 
 from filelock import Timeout
 
+from vicregl_bench.atomic import write_atomic
+from vicregl_bench.data import stat_key
 from vicregl_bench.engine.device import default_workers
 from vicregl_bench.engine.reporter import Reporter
 from vicregl_bench.engine.stop import StopFlag
-from vicregl_bench.features.cache import FeatureCache
+from vicregl_bench.features.cache import FeatureCache, code_version
 from vicregl_bench.records import Record
 from vicregl_bench.tasks.job import TrunkJob
 from vicregl_bench.tasks.measured import Measured
@@ -19,6 +22,7 @@ from vicregl_bench.tasks.probing import ProbeDomain, Probing
 from vicregl_bench.tasks.state import Spent, forget_state
 
 _POLL_S = 0.5
+_MADE_OF = "made_of.json"
 FEATURES = "features"
 """Folder of the cached features, in that of the records."""
 
@@ -79,6 +83,7 @@ class ProbeJob(TrunkJob):
         )
         if not self._take_or_join(probing):
             return None
+        self._drop_stale()
         with self.clock:
             scores = self.domain.probe(probing)
         self.heads = self.domain.heads()
@@ -87,6 +92,32 @@ class ProbeJob(TrunkJob):
         # at which step is not known of a probe
         diverged_at = tuple(0 if head in probing.diverged else -1 for head in self.heads)
         return Measured(self.heads, diverged_at, scores)
+
+    def _drop_stale(self) -> None:
+        """Remove what was kept of other files of pictures, by other code or on another device.
+
+        The key of a run does not tell these apart, that of cached features does.
+
+        Raises:
+            DataError: a picture's file is missing.
+            OSError: the folder cannot be written.
+        """
+        made_of = {
+            **code_version(),
+            "device": self.plan.device.type,
+            "files": stat_key(self.plan.dataset.splits),
+        }
+        content, note = json.dumps(made_of, indent=1).encode(), self._points / _MADE_OF
+        with suppress(FileNotFoundError):
+            if note.read_bytes() == content:
+                return
+        if self._points.exists():
+            self.reporter.warn(
+                f"what {self._points} keeps of the interrupted run is of files, of code or of a "
+                "device that changed since: it is computed anew"
+            )
+            shutil.rmtree(self._points)
+        write_atomic(note, content)
 
     def _take_or_join(self, probing: Probing) -> bool:
         """Take the run; where another process has it, compute features with it and wait.

@@ -37,7 +37,7 @@ class Probing:
         reporter: of the progress.
         stopped: whether the run is asked to stop.
         cache: of features; every run into one folder of records shares it.
-        points: folder of what is done of the grid.
+        points: folder of what is done of the grid, of these files of pictures, code and device.
         outcome: class of the domain's outcomes.
         done: points that are scored.
         diverged: those of them that have no scores.

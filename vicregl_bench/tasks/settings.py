@@ -4,12 +4,29 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, PositiveInt, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    PositiveInt,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
-from vicregl_bench.engine.settings import Section
+from vicregl_bench.engine.settings import Section, distinct
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Size = tuple[PositiveInt, PositiveInt]
+
+
+def _some_area(scale: tuple[float, float]) -> tuple[float, float]:
+    if not 0.0 < scale[0] <= scale[1]:
+        raise ValueError("the least share is above 0 and at most the largest")
+    return scale
+
+
+Areas = Annotated[tuple[Share, Share], AfterValidator(_some_area)]
+"""The least and the largest area of a random crop, of the picture's."""
 Sets = Mapping[str, tuple[Sequence[str], int]]
 """Name of a data set -> its variants and its number of classes."""
 
@@ -218,29 +235,24 @@ class SelectionSection(Section):
     holdout: Annotated[float, Field(gt=0.0, lt=1.0)]  # share of train for `--select holdout`
 
 
+Warmups = Annotated[
+    tuple[WarmupSection, ...],
+    Field(min_length=1),
+    distinct("a warm-up stands twice; --seeds repeats runs"),
+]
+
+
 class SweepSection(SelectionSection):
     """Learning rates x warm-ups x seeds."""
 
-    lrs: Annotated[tuple[Annotated[float, Field(gt=0.0)], ...], Field(min_length=1)]
+    lrs: Annotated[
+        tuple[Annotated[float, Field(gt=0.0)], ...],
+        Field(min_length=1),
+        distinct("a learning rate stands twice; --seeds repeats rates"),
+    ]
     # where the warm-up is part of the grid, it stands here and not in the schedule
-    warmups: Annotated[tuple[WarmupSection, ...], Field(min_length=1)] | None = None
+    warmups: Warmups | None = None
     seeds: PositiveInt
-
-    @field_validator("lrs")
-    @classmethod
-    def _no_rate_twice(cls, lrs: tuple[float, ...]) -> tuple[float, ...]:
-        if len(set(lrs)) != len(lrs):
-            raise ValueError("a learning rate stands twice; --seeds repeats rates")
-        return lrs
-
-    @field_validator("warmups")
-    @classmethod
-    def _no_warm_up_twice(
-        cls, warmups: tuple[WarmupSection, ...] | None
-    ) -> tuple[WarmupSection, ...] | None:
-        if warmups is not None and len(set(warmups)) != len(warmups):
-            raise ValueError("a warm-up stands twice; --seeds repeats runs")
-        return warmups
 
 
 class Settings(Section):

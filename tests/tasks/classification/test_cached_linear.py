@@ -14,7 +14,7 @@ from tests.tasks.classification.peers import crop_vectors, possible_ranks
 from tests.tasks.stopping import stop_after, watch_flags
 from vicregl_bench.data import make_image_folder
 from vicregl_bench.errors import ConfigError, RunInterruptedError
-from vicregl_bench.features import linear_probe
+from vicregl_bench.features import linear_training
 from vicregl_bench.records import read_record
 from vicregl_bench.records.arrays import read_arrays
 from vicregl_bench.tasks.classification import cached_linear
@@ -50,6 +50,7 @@ def test_a_run_leaves_a_whole_record(folder: Path, tmp_path: Path) -> None:
     outcome = run_task(asked, Silent())
     record = read_record(outcome.path)
     assert record == outcome.record
+    assert [one.notes for one in record.results] == [(), ()]
     assert (record.status, record.task.metric, record.trained) == ("complete", "top1", ())
     assert set(record.results[0].scores) == {"top1", "top5", "mean_per_class"}
     assert run(folder, tmp_path).skipped
@@ -134,7 +135,7 @@ def test_sgd_stops_between_epochs(
         flags[-1].requested = len(epochs) == 2
         return original(*args, **kwargs)
 
-    monkeypatch.setattr(linear_probe.torch, "randperm", second_asks_to_stop)
+    monkeypatch.setattr(linear_training.torch, "randperm", second_asks_to_stop)
     with pytest.raises(RunInterruptedError, match="after 0 of 4 points"):
         run(folder, tmp_path, overrides=SGD)
     assert len(epochs) == 2
@@ -147,11 +148,20 @@ def test_held_out_pictures_choose(folder: Path, tmp_path: Path) -> None:
     assert record.best is not None and record.best.options == best.options
 
 
-def test_what_did_not_converge_is_named(folder: Path, tmp_path: Path) -> None:
+def test_what_did_not_converge_is_named(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     reporter = Silent()
-    run(folder, tmp_path, overrides={"lbfgs.max_iter": 1}, reporter=reporter)
+    asked: dict[str, Any] = {"lbfgs.max_iter": 1}
+    record = run(folder, tmp_path / "whole", overrides=asked, reporter=reporter).record
     told = [text for text in reporter.warnings if "did not converge" in text]
     assert len(told) == 2 and "l2 0.001" in told[0] and "l2 0.1" in told[1]
+    note = "L-BFGS did not converge, in at most 1 iterations"
+    assert [one.notes for one in record.results] == [(note,), (note,)]
+    with monkeypatch.context() as patch, pytest.raises(RunInterruptedError):
+        stopping = stop_after(patch, "fitting", 1)
+        run(folder, tmp_path / "parts", overrides=asked, reporter=stopping)
+    assert run(folder, tmp_path / "parts", overrides=asked).record.results == record.results
 
 
 def test_a_diverged_point_has_no_score(folder: Path, tmp_path: Path) -> None:

@@ -1,6 +1,9 @@
-"""Average precision of image labels: by hand, against mmdet, VISSL's area, the interval."""
+"""Average precision of image labels: by hand, by fractions, against mmdet, and its interval."""
+
+from fractions import Fraction
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from mmdet.evaluation.functional import average_precision
 
@@ -46,8 +49,30 @@ def test_average_precision_is_mmdets(seed: int) -> None:
     points, areas = average_precisions(positive, scores, np.ones((1, 70)))
     hits = np.cumsum(positive[np.argsort(-scores)])
     recall, precision = hits / hits[-1], hits / np.arange(1, 71)
-    assert points[0] == pytest.approx(100 * average_precision(recall, precision, "11points"))
+    # its recalls 0.3, 0.6 and 0.7 are one bit above 3/10, 6/10 and 7/10
+    points07 = average_precision(recall + 1e-12, precision, "11points")
+    assert points[0] == pytest.approx(100 * points07)
     assert areas[0] == pytest.approx(100 * average_precision(recall, precision, "area"))
+
+
+def voc07(positive: npt.NDArray[np.bool_], scores: npt.NDArray[np.float64]) -> float:
+    """Everingham et al. 2010, section 4.2: the highest precision at a recall of at least t."""
+    hits = np.cumsum(positive[np.argsort(-scores, kind="stable")]).tolist()
+    curve = [(Fraction(hit, hits[-1]), Fraction(hit, seen)) for seen, hit in enumerate(hits, 1)]
+    highest = [max(p for recall, p in curve if recall >= Fraction(t, 10)) for t in range(11)]
+    return float(100 * sum(highest) / 11)
+
+
+@pytest.mark.parametrize("there", [3, 10, 20, 30])
+def test_recalls_are_compared_exactly(there: int) -> None:
+    """Of ten pictures with a class a recall of exactly 3/10, 6/10 and 7/10 is reached."""
+    generator = np.random.default_rng(there)
+    for _ in range(30):
+        positive = generator.permutation(2 * there) < there
+        scores = generator.normal(size=2 * there).round(1) + 0.5 * positive
+        for scale in (1, 3):
+            found, _ = average_precisions(positive, scores, np.full((1, 2 * there), float(scale)))
+            assert found[0] == pytest.approx(voc07(positive, scores), abs=1e-9)
 
 
 def test_a_weight_of_two_is_the_picture_twice() -> None:

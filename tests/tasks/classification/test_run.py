@@ -222,6 +222,12 @@ def test_a_constant_classifier_is_never_right(folder: Path, tmp_path: Path) -> N
     assert all((one["ranks"] == 5).all() for one in found)
 
 
+@pytest.mark.parametrize("scale", [[0.9, 0.1], [0.0, 0.0]])
+def test_crops_of_no_area_are_refused(scale: list[float]) -> None:
+    with pytest.raises(ConfigError, match=r"setting data\.scale .*the least share is above 0"):
+        load_task("folder_linear", overrides={"data.scale": scale})
+
+
 def test_a_damaged_picture(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "broken.png"
     path.write_bytes(b"none")

@@ -146,6 +146,24 @@ def test_held_out_pictures_are_scored_too(devkit: Path, tmp_path: Path) -> None:
     assert record.data.holdout == 6 and record.results[0].holdout is not None
 
 
+def test_classes_that_the_slice_leaves_too_few_are_named(devkit: Path, tmp_path: Path) -> None:
+    asked = {"svm.folds": 5, "sweep.holdout": 0.25}  # of birds, 5 pictures of 24 have none
+    whole = run(devkit, tmp_path / "whole", overrides=asked).record
+    assert whole.results[0].by_class is not None
+    assert whole.results[0].by_class["bird"] is not None
+    reporter = Silent()
+    record = run(
+        devkit, tmp_path / "part", select="holdout", overrides=asked, reporter=reporter
+    ).record
+    assert record.results[0].by_class is not None
+    assert record.results[0].by_class["bird"] is None
+    (told,) = (text for text in reporter.warnings if "leaves too few pictures" in text)
+    assert "SVMs of bird: no score" in told
+    assert record.results[0].notes == (
+        "the held-out slice leaves too few pictures for SVMs of bird",
+    )
+
+
 def test_too_few_pictures_are_refused(devkit: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no class of .* has 13 pictures with it and 13 without"):
         run(devkit, tmp_path, overrides={"svm.folds": 13})

@@ -180,6 +180,8 @@ def test_bad_input(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         run(folder, tmp_path, select="holdout")
     with pytest.raises(ConfigError, match=r"views of 100 px are no whole cells of 32 px"):
         run(folder, tmp_path, overrides={"views.size": 100})
+    with pytest.raises(ConfigError, match=r"32 px have one cell, which every match finds"):
+        run(folder, tmp_path, overrides={"views.size": 32})
     with pytest.raises(ConfigError, match=r"setting views.scale .* least share"):
         run(folder, tmp_path, overrides={"views.scale": [0.0, 1.0]})
     with pytest.raises(ConfigError, match=r"setting data.variant .* voc has voc12"):

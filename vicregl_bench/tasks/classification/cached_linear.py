@@ -11,13 +11,10 @@ import torch
 from torch import Tensor
 
 from vicregl_bench.data import ClassificationData, Labelled
-from vicregl_bench.features.linear_probe import (
-    LinearClassifier,
-    Recipe,
-    Scaler,
-    fit_logistic,
-    train_linear,
-)
+from vicregl_bench.features.linear_classifier import LinearClassifier
+from vicregl_bench.features.linear_training import Recipe, train_linear
+from vicregl_bench.features.logistic import fit_logistic
+from vicregl_bench.features.scaler import Scaler
 from vicregl_bench.features.shards import Features
 from vicregl_bench.heads.sweep import HeadSpec
 from vicregl_bench.tasks.classification.domain import WholePictures
@@ -115,20 +112,22 @@ class CachedLinear(WholePictures, VectorProbe[ClassificationData]):
         classes = len(self.dataset.classes)
 
         def make(head: HeadSpec) -> Scores:
-            classifier = self._fit(head, train, probing)
+            classifier, notes = self._fit(head, train, probing)
             if classifier is None:
                 probing.reporter.warn(f"{described(head)} diverged: it has no score")
                 return Scores()
             return Scores(
                 val.outcome(classifier, classes, self.metric),
                 None if held is None else held.outcome(classifier, classes, self.metric),
+                notes=(notes,),
             )
 
         return probing.together(self.heads(), make)
 
     def _fit(
         self, head: HeadSpec, train: LabelledFeatures, probing: Probing
-    ) -> LinearClassifier | None:
+    ) -> tuple[LinearClassifier | None, tuple[str, ...]]:
+        """The classifier of a point, None where it diverged, and notes on its fit."""
         settings, options = self.settings, dict(head.options)
         classes = len(self.dataset.classes)
         if head.lr is None:
@@ -141,12 +140,14 @@ class CachedLinear(WholePictures, VectorProbe[ClassificationData]):
                 tolerance=settings.lbfgs.tolerance,
                 check_stop=probing.check_stop,
             )
-            if not converged:
-                probing.reporter.warn(
-                    f"L-BFGS did not converge at {described(head)}, in at most "
-                    f"{settings.lbfgs.max_iter} iterations: --set lbfgs.max_iter=... allows more"
-                )
-            return classifier
+            if converged:
+                return classifier, ()
+            limit = f"in at most {settings.lbfgs.max_iter} iterations"
+            probing.reporter.warn(
+                f"L-BFGS did not converge at {described(head)}, {limit}: "
+                "--set lbfgs.max_iter=... allows more"
+            )
+            return classifier, (f"L-BFGS did not converge, {limit}",)
         recipe = Recipe(
             optimizer="SGD",
             lr=head.lr,
@@ -157,7 +158,7 @@ class CachedLinear(WholePictures, VectorProbe[ClassificationData]):
             momentum=settings.sgd.momentum,
             init_std=settings.sgd.init_std,
         )
-        return train_linear(
+        trained = train_linear(
             train.vectors,
             train.labels,
             classes,
@@ -166,3 +167,4 @@ class CachedLinear(WholePictures, VectorProbe[ClassificationData]):
             seed=head.seed,
             check_stop=probing.check_stop,
         )
+        return trained, ()

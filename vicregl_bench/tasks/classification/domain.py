@@ -6,6 +6,7 @@ from typing import Any
 
 from vicregl_bench.backbones.frozen import FrozenTrunk
 from vicregl_bench.data import ClassificationData, Labelled, read_classification
+from vicregl_bench.errors import DataError
 from vicregl_bench.heads.sweep import HeadSpec
 from vicregl_bench.tasks.classification.dataset import preprocessor, test_loader, train_loader
 from vicregl_bench.tasks.classification.frozen_classifier import (
@@ -27,6 +28,9 @@ class WholePictures(Domain[ClassificationData]):
     """One class a picture: its data set, its accuracy, and ranks that are kept of it.
 
     The metric is top-1 unless the settings name another (`data.metric`).
+
+    Raises:
+        DataError: all training pictures are of one class, so that every answer is the same.
     """
 
     metric = "top1"
@@ -39,6 +43,11 @@ class WholePictures(Domain[ClassificationData]):
         if isinstance(data, CropSection) and data.metric is not None:
             self.metric = data.metric
         self.dataset = read_classification(data.dataset, request.data_root, data.variant)
+        if len({picture.label for picture in self.dataset.train}) < 2:
+            raise DataError(
+                f"all training pictures of {self.dataset.root} are of one class: there is nothing "
+                "to tell apart"
+            )
 
     def save_kept(
         self,

@@ -10,6 +10,8 @@ from torch import Tensor
 from vicregl_bench.backbones.contract import Architecture
 from vicregl_bench.backbones.frozen import FrozenTrunk
 from vicregl_bench.errors import ConfigError
+from vicregl_bench.features.ranks import true_class_ranks
+from vicregl_bench.features.views import mean_of_views
 from vicregl_bench.heads.classifier_sweep import ClassifierSweep
 from vicregl_bench.tasks.classification.settings import ClassificationSettings
 from vicregl_bench.tasks.grid import head_specs
@@ -103,14 +105,8 @@ class FrozenSweepClassifier(SweptSteps, BaseModel):  # type: ignore[misc]
         Returns:
             (B, D) by name.
         """
-        views = len(inputs) // pictures
-        if views == 1:
-            return self.features(inputs)
         parts = [self.features(part) for part in torch.split(inputs, pictures)]
-        return {
-            name: torch.cat([part[name] for part in parts]).view(pictures, views, -1).mean(dim=1)
-            for name in parts[0]
-        }
+        return {name: mean_of_views([part[name] for part in parts]) for name in parts[0]}
 
     def loss(self, inputs: Tensor, data_samples: dict[str, Tensor]) -> dict[str, Tensor]:
         """Losses of all heads (K,); the gradients are left in the parameters."""
@@ -127,8 +123,6 @@ class FrozenSweepClassifier(SweptSteps, BaseModel):  # type: ignore[misc]
         labels = data_samples["label"].to(inputs.device)
         logits = self.sweep.logits(self.mean_features(inputs, len(labels)))
         self.sweep.mark_not_finite(logits)
-        own = logits.gather(2, labels.view(1, -1, 1).expand(len(logits), -1, 1))
-        # not below one's own, oneself left out: a constant classifier is never right
-        ranks = (logits >= own).sum(dim=2).sub(1).T.cpu().numpy()
+        ranks = true_class_ranks(logits, labels).T.cpu().numpy()
         indices = data_samples["index"].tolist()
         return [{"index": index, "ranks": rank} for index, rank in zip(indices, ranks, strict=True)]

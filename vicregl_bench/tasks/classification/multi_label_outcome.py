@@ -10,9 +10,6 @@ import numpy.typing as npt
 from vicregl_bench.tasks.interval import FloatArray, IntArray, mean_of_classes
 from vicregl_bench.tasks.outcome import HeadScore, Outcome, check_shapes
 
-# as mmdet's `average_precision`, which scores VOC's detection here
-_RECALLS = np.arange(0, 1 + 1e-3, 0.1)
-
 
 @dataclass(frozen=True, eq=False)
 class MultiLabelScores(Outcome):
@@ -154,16 +151,19 @@ def average_precisions(
 
     Returns:
         (R,) its mean at the recalls 0, 0.1, ..., 1 (VOC2007's devkit), and (R,) the area under it
-        (VOC's since 2010, and what VISSL computes for VOC07).
+        (VOC's since 2010, and what VISSL computes for VOC07). Deviation from mmdet and detectron2,
+        whose 0.3, 0.6 and 0.7 are rounded up: a recall of exactly that much counts as reached.
     """
     order = np.argsort(-scores, kind="stable")
     there = positive[order]
     weights = weights[:, order]
     recall = np.cumsum(weights[:, there], axis=1)
     precision = recall / np.cumsum(weights, axis=1)[:, there]
-    recall /= recall[:, -1:].copy()
+    whole = recall[:, -1:].copy()
+    # whole numbers where the weights are: a recall of 3/10 is neither more nor less
+    reached = np.stack([(10 * recall < k * whole).sum(axis=1) for k in range(11)], axis=1)
+    recall /= whole
     highest = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-    reached = np.stack([(recall < asked).sum(axis=1) for asked in _RECALLS], axis=1)
     points = np.take_along_axis(highest, reached, axis=1).mean(axis=1)
     areas = (np.diff(recall, axis=1, prepend=0.0) * highest).sum(axis=1)
     return 100.0 * points, 100.0 * areas

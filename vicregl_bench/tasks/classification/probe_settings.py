@@ -1,23 +1,17 @@
 """The settings of linear probes on cached features, and of the search over their training."""
 
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt, field_validator
 
-from vicregl_bench.engine.settings import Section
+from vicregl_bench.engine.settings import Section, distinct
 from vicregl_bench.tasks.classification.settings import CROP_OPTIONS, CropSection
 from vicregl_bench.tasks.settings import SelectionSection, Settings, Share
 
 Positive = Annotated[float, Field(gt=0.0)]
 NotNegative = Annotated[float, Field(ge=0.0)]
 Scaling = Literal["none", "standardize", "normalize"]
-Value = TypeVar("Value")
-
-
-def _no_value_twice(values: tuple[Value, ...]) -> tuple[Value, ...]:
-    if len(set(values)) != len(values):
-        raise ValueError("a value stands twice")
-    return values
+_DISTINCT = distinct("a value stands twice")
 
 
 class LinearProbeSection(Section):
@@ -51,12 +45,10 @@ class SgdSection(MinibatchSection):
 class LinearSweepSection(SelectionSection):
     """The grid: `l2` with solver lbfgs, the others with sgd."""
 
-    l2: Annotated[tuple[Positive, ...], Field(min_length=1)]  # beside the mean loss
-    lrs: Annotated[tuple[Positive, ...], Field(min_length=1)]
-    weight_decays: Annotated[tuple[NotNegative, ...], Field(min_length=1)]
+    l2: Annotated[tuple[Positive, ...], Field(min_length=1), _DISTINCT]  # beside the mean loss
+    lrs: Annotated[tuple[Positive, ...], Field(min_length=1), _DISTINCT]
+    weight_decays: Annotated[tuple[NotNegative, ...], Field(min_length=1), _DISTINCT]
     seeds: PositiveInt
-
-    _distinct = field_validator("l2", "lrs", "weight_decays")(_no_value_twice)
 
 
 class CachedLinearSettings(Settings):
@@ -78,11 +70,9 @@ class SearchSection(MinibatchSection):
     scaling: Scaling  # of the features, before the classifier
     lr: tuple[Positive, Positive]
     weight_decay: tuple[Positive, Positive]
-    optimizers: Annotated[tuple[Literal["SGD", "AdamW"], ...], Field(min_length=1)]
-    schedules: Annotated[tuple[Literal["cosine", "step"], ...], Field(min_length=1)]
+    optimizers: Annotated[tuple[Literal["SGD", "AdamW"], ...], Field(min_length=1), _DISTINCT]
+    schedules: Annotated[tuple[Literal["cosine", "step"], ...], Field(min_length=1), _DISTINCT]
     epochs: tuple[PositiveInt, PositiveInt]
-
-    _distinct = field_validator("optimizers", "schedules")(_no_value_twice)
 
     @field_validator("lr", "weight_decay", "epochs")
     @classmethod

@@ -24,7 +24,9 @@ from optuna.distributions import (
 
 from vicregl_bench.atomic import write_atomic
 from vicregl_bench.data import ClassificationData, split_holdout
-from vicregl_bench.features.linear_probe import LinearClassifier, Recipe, Scaler, train_linear
+from vicregl_bench.features.linear_classifier import LinearClassifier
+from vicregl_bench.features.linear_training import Recipe, train_linear
+from vicregl_bench.features.scaler import Scaler
 from vicregl_bench.heads.sweep import HeadSpec
 from vicregl_bench.tasks.classification.cached_linear import LabelledFeatures
 from vicregl_bench.tasks.classification.domain import WholePictures
@@ -84,7 +86,7 @@ class ProbeSearch(WholePictures, VectorProbe[ClassificationData]):
 
         Raises:
             RunInterruptedError: asked to stop, between epochs; finished trials are kept.
-            DataError: a training set of one picture.
+            DataError: no class has a second training picture.
         """
         sweep, scaling = self.settings.sweep, self.settings.search.scaling
         learned, scored = extractor_of(self, probing, train=True), extractor_of(self, probing)

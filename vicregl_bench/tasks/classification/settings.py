@@ -4,14 +4,27 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveInt, ValidationInfo, field_validator, model_validator
 
-from vicregl_bench.engine.settings import Section
-from vicregl_bench.tasks.settings import DataSetSection, Settings, Share, Size, TrainedSettings
+from vicregl_bench.engine.settings import Section, distinct
+from vicregl_bench.tasks.settings import (
+    Areas,
+    DataSetSection,
+    Settings,
+    Share,
+    Size,
+    TrainedSettings,
+)
 
 CROP_OPTIONS = ("data.views", "data.metric")
 """Settings of `CropSection` that no protocol need have."""
 
 Input = Literal["pooled", "avg", "pooled+avg", "stages", "blocks", "blocks+avg"]
 """Of a linear layer: what `Backbone.vectors` gives, and concatenations."""
+
+Inputs = Annotated[
+    tuple[Input, ...],
+    Field(min_length=1),
+    distinct("an input stands twice; --seeds repeats runs"),
+]
 
 TransferName = Literal["cub200", "mini_imagenet", "sun397", "food101", "nct_crc_he", "imagenet100"]
 """Data sets of `data.transfer`; each has one variant, of its own name."""
@@ -61,7 +74,7 @@ class CropSection(ViewsSection):
 class ClassificationDataSection(CropSection):
     """Random crops in training as well, of the same side."""
 
-    scale: tuple[Share, Share]  # area of a training crop, of the picture's
+    scale: Areas  # of a training crop
     flip: Share
 
 
@@ -72,7 +85,7 @@ class ClassifierSection(Section):
     batch_norm: bool  # without scale and shift, before the layer
     # a grid of them; None is the pooled vector alone. For ViTs: DINO reads "blocks" of ViT-S and
     # "pooled+avg" of ViT-B, DINOv2 has a grid of "pooled", "pooled+avg", "blocks", "blocks+avg"
-    inputs: Annotated[tuple[Input, ...], Field(min_length=1)] | None = None
+    inputs: Inputs | None = None
 
     @field_validator("inputs", mode="before")
     @classmethod
@@ -81,9 +94,7 @@ class ClassifierSection(Section):
 
     @field_validator("inputs")
     @classmethod
-    def _no_input_twice(cls, inputs: tuple[Input, ...] | None) -> tuple[Input, ...] | None:
-        if inputs is not None and len(set(inputs)) != len(inputs):
-            raise ValueError("an input stands twice; --seeds repeats runs")
+    def _pooled_is_the_default(cls, inputs: tuple[Input, ...] | None) -> tuple[Input, ...] | None:
         return None if inputs == ("pooled",) else inputs
 
 
@@ -104,16 +115,14 @@ class ClassificationSettings(TrainedSettings):
 class KnnSection(Section):
     """The classifier by nearest neighbours."""
 
-    ks: Annotated[tuple[PositiveInt, ...], Field(min_length=1)]  # neighbours that vote
+    # neighbours that vote
+    ks: Annotated[
+        tuple[PositiveInt, ...],
+        Field(min_length=1),
+        distinct("a number of neighbours stands twice"),
+    ]
     # votes are exp(cosine / temperature); None: every neighbour has one vote
     temperature: Annotated[float, Field(gt=0.0)] | None = None
-
-    @field_validator("ks")
-    @classmethod
-    def _no_k_twice(cls, ks: tuple[int, ...]) -> tuple[int, ...]:
-        if len(set(ks)) != len(ks):
-            raise ValueError("a number of neighbours stands twice")
-        return ks
 
 
 class KnnSettings(Settings):

@@ -105,6 +105,17 @@ class Svm(VectorProbe[MultiLabelData]):
             scored["held"] = vectors(probing.holdout, HELD)
         labels = _labels(probing.train)
         svm = settings.svm
+        lost = [
+            name
+            for name, before, left in zip(
+                self.dataset.classes, _labels(self.dataset.train).T, labels.T, strict=True
+            )
+            if can_fit(before, svm.folds) and not can_fit(left, svm.folds)
+        ]
+        notes: tuple[str, ...] = ()
+        if lost:
+            notes = (f"the held-out slice leaves too few pictures for SVMs of {', '.join(lost)}",)
+            probing.reporter.warn(f"{notes[0]}: no score for these")
         options = SvmOptions(
             svm.costs, svm.folds, svm.positive_weight, svm.max_iter, settings.sweep.run_seed
         )
@@ -131,7 +142,7 @@ class Svm(VectorProbe[MultiLabelData]):
                 f"{len(probing.train)} training pictures: an SVM needs them"
             )
         held = self._outcome(probing.holdout, columns, "held") if probing.holdout else None
-        return Scores(self._outcome(probing.val, columns, "val"), held)
+        return Scores(self._outcome(probing.val, columns, "val"), held, notes=(notes,))
 
     def _outcome(
         self, pictures: Sequence[MultiLabelled], columns: Sequence[Arrays], which: str

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt, field_validator
+from pydantic import Field, PositiveInt
 
-from vicregl_bench.engine.settings import Section
+from vicregl_bench.engine.settings import Section, distinct
 from vicregl_bench.tasks.classification.settings import ViewsSection
 from vicregl_bench.tasks.settings import Settings
 
@@ -20,17 +20,14 @@ class SvmSection(Section):
     """One linear SVM a class, on vectors of length 1."""
 
     # LIBLINEAR's C: each class takes the one of the best cross-validated average precision
-    costs: Annotated[tuple[Annotated[float, Field(gt=0.0)], ...], Field(min_length=1)]
+    costs: Annotated[
+        tuple[Annotated[float, Field(gt=0.0)], ...],
+        Field(min_length=1),
+        distinct("a cost stands twice"),
+    ]
     folds: Annotated[int, Field(ge=2)]
     positive_weight: Annotated[float, Field(gt=0.0)]  # times C, of pictures that have the class
     max_iter: PositiveInt
-
-    @field_validator("costs")
-    @classmethod
-    def _no_cost_twice(cls, costs: tuple[float, ...]) -> tuple[float, ...]:
-        if len(set(costs)) != len(costs):
-            raise ValueError("a cost stands twice")
-        return costs
 
 
 class SvmSettings(Settings):

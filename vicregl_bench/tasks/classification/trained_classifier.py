@@ -8,6 +8,8 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from vicregl_bench.backbones.source import BackboneSource
+from vicregl_bench.features.ranks import true_class_ranks
+from vicregl_bench.features.views import mean_of_views
 from vicregl_bench.heads.streams import INITIALISATION, stream_generator
 from vicregl_bench.tasks.classification.finetuned_settings import FinetunedSettings
 from vicregl_bench.tasks.trained import TrainedBackbone, TrainedSteps
@@ -58,15 +60,13 @@ class TrainedClassifier(TrainedSteps, BaseModel):  # type: ignore[misc]
             logits = self.head(self.backbone.body.pooled(inputs))
             return {"loss": F.cross_entropy(logits, labels)}
         assert mode == "predict"
-        parts = inputs.chunk(len(inputs) // len(labels))
-        vectors = torch.cat([self.backbone.body.pooled(part) for part in parts])
-        logits = self.head(vectors.view(len(labels), len(parts), -1).mean(1))
+        parts = torch.split(inputs, len(labels))
+        logits = self.head(mean_of_views([self.backbone.body.pooled(part) for part in parts]))
         if not torch.isfinite(logits).all():
             self.mark_broken()
-        # not below one's own, oneself left out: a constant classifier is never right
-        ranks = (logits >= logits.gather(1, labels[:, None])).sum(1, keepdim=True) - 1
+        ranks = true_class_ranks(logits, labels)[:, None].cpu().numpy()
         indices = data_samples["index"].tolist()
-        pairs = zip(indices, ranks.cpu().numpy(), strict=True)
+        pairs = zip(indices, ranks, strict=True)
         return [{"index": index, "ranks": rank} for index, rank in pairs]
 
 

@@ -1,5 +1,6 @@
 """What correspondence does in a run: views of val pictures, their maps, and matches of cells."""
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from functools import partial
@@ -15,10 +16,11 @@ from vicregl_bench.errors import ConfigError
 from vicregl_bench.features.extractor import normalised
 from vicregl_bench.features.finite import require_finite
 from vicregl_bench.heads.sweep import HeadSpec
-from vicregl_bench.records.matches import BEST, KeptMatches, save_matches
+from vicregl_bench.records.matches import KeptMatches, save_matches
 from vicregl_bench.records.predictions import image_below
 from vicregl_bench.tasks.correspondence.data import Pictures, read_pictures
-from vicregl_bench.tasks.correspondence.matching import CellMatches, match_cells, true_cells
+from vicregl_bench.tasks.correspondence.matched import MatchedViews
+from vicregl_bench.tasks.correspondence.matching import match_cells
 from vicregl_bench.tasks.correspondence.outcome import MatchShares
 from vicregl_bench.tasks.correspondence.settings import CorrespondenceSettings
 from vicregl_bench.tasks.correspondence.views import PairsOfViews, load_views
@@ -38,7 +40,8 @@ class Correspondence(ProbeDomain[Any]):
     `output_norm`.
 
     Raises:
-        ConfigError: `--select holdout`, or views whose side is no multiple of the map's stride.
+        ConfigError: `--select holdout`, or views whose side is no multiple of the map's stride, or
+            is the stride.
     """
 
     metric = "match_accuracy"
@@ -55,6 +58,11 @@ class Correspondence(ProbeDomain[Any]):
             raise ConfigError(
                 f"views of {settings.views.size} px are no whole cells of {stride} px: "
                 "set views.size to a multiple"
+            )
+        if settings.views.size == stride:
+            raise ConfigError(
+                f"views of {stride} px have one cell, which every match finds: "
+                f"set views.size to {2 * stride} at least"
             )
         data = settings.data
         self.dataset: Pictures = read_pictures(data.dataset, request.data_root, data.variant)
@@ -113,54 +121,50 @@ class Correspondence(ProbeDomain[Any]):
     def _draw(self, probing: Probing, head: HeadSpec) -> Scores:
         """Match all pairs of one draw of the views."""
         settings, val = self.settings, probing.val
-        names = {one.name for one in probing.keep}
+        keep = {one.name for one in probing.keep}
         draw = PairsOfViews(settings.views, settings.sweep.run_seed, head.seed)
         size = max(1, _BATCH // (2 * settings.views.pairs))
         batches = [range(at, min(len(val), at + size)) for at in range(0, len(val), size)]
         update = probing.reporter.stage(f"matches, seed {head.seed}", len(val))
-        right, error, mirrored = [], [], []
+        scores: list[Tensor] = []
         kept: dict[str, Any] = {}
         cells = 0
         loaded = load_views([one.image for one in val], batches, draw, workers=probing.workers)
         with closing(loaded):
             for batch in batches:
                 probing.check_stop()
-                pixels, flipped = next(loaded)
-                crossed = (flipped[..., 0] != flipped[..., 1]).flatten()
-                first, second = self._maps(probing, pixels, [val[at] for at in batch])
-                found = match_cells(first, second, crossed.to(first.device))
-                cells = found.right.shape[1]
-                shares = found.right.double().mean(dim=1).cpu().view(len(batch), -1)
-                errors = found.error.double().mean(dim=1).cpu().view(len(batch), -1)
-                right.append(shares.mean(dim=1))
-                error.append(errors.mean(dim=1))
-                of_crossed = torch.where(crossed.view_as(shares), shares, torch.nan)
-                mirrored.append(of_crossed.nanmean(dim=1))
-                for place, at in enumerate(batch):
-                    name = val[at].name
-                    if name in names:
-                        pair = place * settings.views.pairs
-                        kept |= {
-                            f"views/{name}": pixels[place, 0].permute(0, 2, 3, 1).numpy(),
-                            f"matches/{name}": best_matches(
-                                found, pair, first.shape[-2:], bool(crossed[pair])
-                            ),
-                            f"grid/{name}": np.array(first.shape[-2:]),
-                            f"scores/{name}": np.array(
-                                [100.0 * float(shares[place, 0]), 100.0 * float(errors[place, 0])]
-                            ),
-                        }
+                pictures = [val[at] for at in batch]
+                matched = self._match(probing, *next(loaded), pictures)
+                scores.append(matched.scores())
+                cells = math.prod(matched.grid)
+                for place, name in enumerate(one.name for one in pictures):
+                    if name in keep:
+                        kept |= {f"{k}/{name}": array for k, array in matched.kept(place).items()}
                 update(batch.stop)
+        right, error, mirrored = torch.cat(scores).T[..., None].contiguous().numpy()
         outcome = MatchShares(
             names=tuple(one.name for one in val),
             labels=np.array([getattr(one, "label", 0) for one in val], dtype=np.int64),
-            right=torch.cat(right)[:, None].numpy(),
-            error=torch.cat(error)[:, None].numpy(),
-            mirrored=torch.cat(mirrored)[:, None].numpy(),
+            right=right,
+            error=error,
+            mirrored=mirrored,
             cells=cells,
             classes=len(self.dataset.classes),
         )
         return Scores(outcome, kept=(kept,))
+
+    def _match(
+        self,
+        probing: Probing,
+        pixels: Tensor,
+        flipped: Tensor,
+        pictures: Sequence[Labelled | MultiLabelled],
+    ) -> MatchedViews:
+        """Match the cells of all pairs of views of some pictures, as `load_views` gives them."""
+        mirrored = flipped[..., 0] != flipped[..., 1]
+        first, second = self._maps(probing, pixels, pictures)
+        found = match_cells(first, second, mirrored.flatten().to(first.device))
+        return MatchedViews(pixels, mirrored, found, (first.shape[-2], first.shape[-1]))
 
     def _maps(
         self, probing: Probing, pixels: Tensor, pictures: Sequence[Labelled | MultiLabelled]
@@ -174,25 +178,3 @@ class Correspondence(ProbeDomain[Any]):
         maps = probing.trunk(images)[-1]
         require_finite(maps.reshape(len(pictures), -1), [picture.image for picture in pictures])
         return maps[0::2], maps[1::2]
-
-
-def best_matches(
-    found: CellMatches, pair: int, grid: Sequence[int], mirrored: bool
-) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """The most similar matches of one pair, `records.matches.BEST` of them at most.
-
-    Args:
-        found: of a batch.
-        pair: index in it.
-        grid: rows and columns of the map.
-        mirrored: whether exactly one view of the pair is flipped.
-
-    Returns:
-        (n, 4) of cell of the second view, cell found in the first, true cell, and cosine, the most
-        similar match first.
-    """
-    similarity = found.similarity[pair].double().cpu()
-    order = similarity.argsort(descending=True, stable=True)[:BEST]
-    truth = true_cells(grid[0], grid[1], torch.tensor([mirrored]))[0]
-    columns = (order, found.found[pair].cpu()[order], truth[order], similarity[order])
-    return torch.stack([one.double() for one in columns], dim=1).numpy()

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, PositiveInt, ValidationInfo, field_validator
 
 from vicregl_bench.engine.settings import Section
-from vicregl_bench.tasks.settings import DataSetSection, SelectionSection, Settings, Share
+from vicregl_bench.tasks.settings import Areas, DataSetSection, SelectionSection, Settings, Share
 
 NonNegative = Annotated[float, Field(ge=0.0)]
 
@@ -31,7 +31,7 @@ class ViewsSection(Section):
 
     size: PositiveInt  # side, in pixels
     pairs: PositiveInt  # of each picture
-    scale: tuple[Share, Share]  # area of the crop, of the picture's
+    scale: Areas  # of the crop
     flip: Share  # chance of each view by itself
     # of torchvision's ColorJitter: brightness, contrast, saturation, hue
     jitter: tuple[NonNegative, NonNegative, NonNegative, Annotated[float, Field(ge=0.0, le=0.5)]]
@@ -39,13 +39,6 @@ class ViewsSection(Section):
     grey: Share  # chance
     blur: tuple[Share, Share]  # chances
     solarise: tuple[Share, Share]  # chances
-
-    @field_validator("scale")
-    @classmethod
-    def _some_area(cls, scale: tuple[float, float]) -> tuple[float, float]:
-        if not 0.0 < scale[0] <= scale[1]:
-            raise ValueError("the least share is above 0 and at most the largest")
-        return scale
 
 
 class DrawsSection(SelectionSection):

@@ -52,13 +52,23 @@ class DenseKnn(LabelMaps, ProbeDomain[SegmentationData]):
     """Labels of patches by their nearest ones in a memory of training patches.
 
     Raises:
-        ConfigError: a memory that has no place for a patch of every training picture.
+        ConfigError: a memory that has no place for a patch of every training picture, or pictures
+            whose side is no multiple of the map's stride: labels would be of other pixels. (ViTs
+            resize such pictures to whole patches.)
     """
 
     keeps = True
 
     def __init__(self, request: RunRequest) -> None:
         super().__init__(request)
+        side, architecture = self.settings.data.side, self.source.architecture
+        stride = self.settings.backbone.output_stride or architecture.strides[-1]
+        if side % stride and architecture.family != "vit":
+            raise ConfigError(
+                f"pictures of {side} px are no whole patches of {stride} px: "
+                f"--set data.side={-(-side // stride) * stride} are"
+            )
+        self._patches = (-(-side // stride)) ** 2
         size, there = self.settings.memory.size, len(self.dataset.train)
         if size < there:
             raise ConfigError(
@@ -103,7 +113,9 @@ class DenseKnn(LabelMaps, ProbeDomain[SegmentationData]):
             extractor.transform,
             per_picture=settings.memory.size // len(probing.train),
             seed=settings.sweep.run_seed,
+            identity=extractor.identity(),
             workers=probing.workers,
+            warn=probing.reporter.warn,
             on_progress=probing.reporter.stage("memory", len(probing.train)),
             check_stop=probing.check_stop,
         )
@@ -133,8 +145,7 @@ class DenseKnn(LabelMaps, ProbeDomain[SegmentationData]):
     ) -> _Part:
         """Score pictures in groups of about `search.queries` patches; each group is kept."""
         settings, total = self.settings, len(pictures)
-        stride = extractor.identity()["output_stride"]
-        size = max(1, settings.search.queries // (settings.data.side // stride) ** 2)
+        size = max(1, settings.search.queries // self._patches)
         groups = [range(first, min(total, first + size)) for first in range(0, total, size)]
         paths = [probing.points / f"{name}-{group.start:06d}.npz" for group in groups]
         found = [_read_part(path, len(group)) for path, group in zip(paths, groups, strict=True)]

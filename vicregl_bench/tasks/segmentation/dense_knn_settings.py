@@ -2,9 +2,9 @@
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, PositiveInt, field_validator, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
-from vicregl_bench.engine.settings import Section
+from vicregl_bench.engine.settings import Section, distinct
 from vicregl_bench.tasks.segmentation.settings import DataSection
 from vicregl_bench.tasks.settings import KnownDataSection, Sets, Settings
 
@@ -27,15 +27,13 @@ class MemorySection(Section):
 class DenseKnnSection(Section):
     """How the nearest patches label a patch."""
 
-    ks: Annotated[tuple[PositiveInt, ...], Field(min_length=1)]  # neighbours that vote
+    # neighbours that vote
+    ks: Annotated[
+        tuple[PositiveInt, ...],
+        Field(min_length=1),
+        distinct("a number of neighbours stands twice"),
+    ]
     temperature: Annotated[float, Field(gt=0.0)]  # votes are a softmax of cosine / temperature
-
-    @field_validator("ks")
-    @classmethod
-    def _no_k_twice(cls, ks: tuple[int, ...]) -> tuple[int, ...]:
-        if len(set(ks)) != len(ks):
-            raise ValueError("a number of neighbours stands twice")
-        return ks
 
 
 class SearchSection(Section):
