@@ -1,6 +1,7 @@
-"""What identifies a checkpoint file, without torch."""
+"""What identifies a checkpoint file, or JSON values, without torch."""
 
 import hashlib
+import json
 from pathlib import Path
 
 from vicregl_bench.errors import CheckpointError
@@ -17,3 +18,8 @@ def file_sha256(path: str | Path) -> str:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def json_sha256(value: object) -> str:
+    """Return the sha256 of JSON values, in hex; the order of keys does not matter."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -350,7 +350,7 @@ def test_a_damaged_file_alone_is_computed_anew(
     damage(bench.home / "000001.npy")
     assert bench.computed() == SHARD
     (warning,) = bench.reporter.warnings
-    assert "000001.npy are missing or damaged" in warning
+    assert "000001.npy is missing or damaged" in warning
     assert torch.equal(bench.extract().tensor(), whole)
     assert len(bench.reporter.warnings) == 1
 
@@ -419,7 +419,7 @@ def test_features_that_are_not_finite_name_the_picture(bench: Bench) -> None:
 def test_a_folder_that_cannot_be_made(bench: Bench, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     bench.cache = FeatureCache(tmp_path / "file" / "cache", shard=SHARD)
-    with pytest.raises(RecordError, match="cannot write features into"):
+    with pytest.raises(RecordError, match="cannot write into"):
         bench.extract()
 
 

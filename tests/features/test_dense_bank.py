@@ -202,7 +202,7 @@ def test_a_damaged_file_is_made_anew(
     mended = build(tmp_path / "bank", pictures, maps=counted, warn=told.append)
     assert seen == [2]
     assert torch.equal(mended[0:40], vectors) and torch.equal(mended.labels, whole.labels)
-    assert len(told) == 1 and f"{name} are missing or damaged" in told[0]
+    assert len(told) == 1 and f"{name} is missing or damaged" in told[0]
 
 
 def test_a_memory_of_other_maps_counts_for_nothing(tmp_path: Path, pictures: Annotated) -> None:

@@ -188,7 +188,7 @@ def test_a_damaged_memory_is_made_anew(
     reporter = Silent()
     resumed = run(tiny_voc, tmp_path / "parts", reporter=reporter).record
     assert resumed.results == whole.results
-    assert any("labels.npy are missing or damaged" in text for text in reporter.warnings)
+    assert any("labels.npy is missing or damaged" in text for text in reporter.warnings)
 
 
 @pytest.mark.parametrize("side", [8, 40, 100])

@@ -2,33 +2,32 @@
 
 import hashlib
 import json
-import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import closing
 from pathlib import Path
 from typing import Any, cast
 
 import PIL
 import torch
 import torchvision
-from filelock import FileLock, Timeout
 from torch import Tensor
 
 from vicregl_bench.data import Labelled, MultiLabelled, fingerprint, stat_key
 from vicregl_bench.data.fingerprint import Splits
+from vicregl_bench.digest import json_sha256
 from vicregl_bench.engine.reporter import Reporter
 from vicregl_bench.errors import DataError
-from vicregl_bench.features.checksums import Checksums, unwritable
+from vicregl_bench.features.checksums import Checksums
 from vicregl_bench.features.extractor import Extractor, load_crops
 from vicregl_bench.features.finite import require_finite
 from vicregl_bench.features.shards import Features, encode
+from vicregl_bench.features.shared_files import Made, make_together
 
 # Raised whenever our code computes or stores features otherwise: older ones no longer count.
 # tests/features/test_golden_features.py notices what computes them otherwise.
 FEATURE_VERSION = 1
 SHARD = 1024  # pictures a file: 4 MiB of 2,048 channels
 CLAIM = 16
-_POLL_S = 0.2  # between looks at a lock that another process holds
 
 Pictures = Sequence[Labelled | MultiLabelled]
 
@@ -56,7 +55,7 @@ class FeatureCache:
         Raises:
             DataError: a picture's file is missing.
         """
-        return _sha256(self._identity(extractor, pictures, self._states(pictures)))
+        return json_sha256(self._identity(extractor, pictures, self._states(pictures)))
 
     def extract(
         self,
@@ -96,7 +95,7 @@ class FeatureCache:
             raise DataError("there are no pictures to take features of")
         states = self._states(pictures)
         identity = self._identity(extractor, pictures, states)
-        index = Checksums(self.folder / _sha256(identity), identity, reporter.warn)
+        index = Checksums(self.folder / json_sha256(identity), identity, reporter.warn)
         numbers = {f"{number:06d}.npy": number for number in range(len(states))}
         update = reporter.stage(stage, len(pictures))
 
@@ -126,26 +125,19 @@ class FeatureCache:
                 )
             return torch.cat(vectors)
 
-        while True:
-            check_stop()
-            missing = index.missing(tuple(numbers))
-            report()
-            if not missing:
-                break
-            with _claimed(index.folder, missing, self.claim) as claimed:
-                mine = [name for name in index.missing(tuple(numbers)) if name in claimed]
-                batches = [
-                    batch
-                    for name in mine
-                    for batch in self._batches(numbers[name], pictures, batch_size)
-                ]
-                with closing(
-                    load_crops(paths, batches, extractor.transform, workers=workers)
-                ) as crops:
-                    for name in mine:
-                        index.add({name: encode(vectors_of(numbers[name], crops))})
-            if not claimed:
-                time.sleep(_POLL_S)
+        def make(names: Sequence[str]) -> Made:
+            batches = [
+                batch
+                for name in names
+                for batch in self._batches(numbers[name], pictures, batch_size)
+            ]
+            with closing(load_crops(paths, batches, extractor.transform, workers=workers)) as crops:
+                for name in names:
+                    yield name, encode(vectors_of(numbers[name], crops))
+
+        make_together(
+            index, tuple(numbers), make, claim=self.claim, report=report, check_stop=check_stop
+        )
         return Features([index.folder / name for name in numbers], self.shard, len(pictures))
 
     def _size(self, number: int, pictures: Pictures) -> int:
@@ -179,7 +171,7 @@ class FeatureCache:
             "shard": self.shard,
             "pictures": len(pictures),
             "labels": labels.hexdigest(),
-            "files": _sha256(list(states)),
+            "files": json_sha256(list(states)),
             content.kind: content.value,
         }
 
@@ -197,29 +189,3 @@ def code_version() -> dict[str, Any]:
 def _split(pictures: Pictures) -> Splits:
     """A data set of one split, as `data.fingerprint` takes it."""
     return cast(Splits, {"pictures": pictures})
-
-
-@contextmanager
-def _claimed(folder: Path, names: Sequence[str], most: int) -> Iterator[set[str]]:
-    """Files that no other process has at work, at most so many, as this one's for the while.
-
-    Raises:
-        RecordError: the folder cannot be written.
-    """
-    with ExitStack() as stack:
-        mine: set[str] = set()
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            for name in names:
-                if len(mine) == most:
-                    break
-                with suppress(Timeout):
-                    stack.enter_context(FileLock((folder / name).with_suffix(".lock"), timeout=0))
-                    mine.add(name)
-        except OSError as error:
-            raise unwritable(folder, error) from error
-        yield mine
-
-
-def _sha256(value: object) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -64,12 +64,12 @@ class Checksums:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             if content["identity"] != self.identity:
-                raise ValueError("of other features")
+                raise ValueError("of others")
             return {str(name): str(value) for name, value in content["shards"].items()}
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            self._warn(path, f"{path} is damaged: the features in its folder are computed anew")
+            self._warn(path, f"{path} is damaged: what is stored beside it is computed anew")
             return {}
 
     def _sound(self, path: Path, checksums: Mapping[str, str]) -> bool:
@@ -82,7 +82,7 @@ class Checksums:
         except OSError:
             found = ""
         if found != expected:
-            text = f"the stored features {path} are missing or damaged: they are computed anew"
+            text = f"the stored file {path} is missing or damaged: it is computed anew"
             self._warn(path, text)
         return found == expected
 
@@ -93,8 +93,8 @@ class Checksums:
 
 
 def unwritable(folder: Path, error: OSError) -> RecordError:
-    """What to say where features cannot be stored."""
+    """What to say where features, or what is computed of them, cannot be stored."""
     return RecordError(
-        f"cannot write features into {folder}: {error.strerror}; free some space or choose "
+        f"cannot write into {folder}: {error.strerror}; free some space or choose "
         "another folder, then run the same again: what is whole is kept"
     )

@@ -1,8 +1,6 @@
 """Everything about a run that is settled before any computing."""
 
 import difflib
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +11,7 @@ import torch
 from vicregl_bench.backbones.fit import PICTURES, SIDE, can_doubt, doubts
 from vicregl_bench.backbones.pictures import centre_crops
 from vicregl_bench.data import Fingerprint, fingerprint, split_holdout
+from vicregl_bench.digest import json_sha256
 from vicregl_bench.engine.device import choose_device, default_precision
 from vicregl_bench.engine.reporter import Precision, Reporter
 from vicregl_bench.errors import ConfigError
@@ -120,7 +119,7 @@ def make_plan(request: RunRequest) -> Plan:
         identity["engine"] = request.engine
     if task.preset is not None:
         identity["preset"] = task.preset
-    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    key = json_sha256(identity)
     return Plan(
         request=request,
         device=device,

@@ -28,7 +28,7 @@ FEATURES = "features"
 
 
 class ProbeJob(TrunkJob):
-    """A probe: one process scores, all that have the same command compute features."""
+    """A probe: one process scores, all that have the same command compute what is shared."""
 
     unit = "points of the grid"
 
@@ -120,7 +120,7 @@ class ProbeJob(TrunkJob):
         write_atomic(note, content)
 
     def _take_or_join(self, probing: Probing) -> bool:
-        """Take the run; where another process has it, compute features with it and wait.
+        """Take the run; where another process has it, share its work and wait.
 
         Returns whether there is work left.
 
@@ -130,14 +130,12 @@ class ProbeJob(TrunkJob):
         try:
             return self.take()
         except Timeout:
-            shared = self.domain.shared(probing)
-            if not shared:
+            if not self.domain.shares:
                 raise
         self.reporter.warn(
-            f"another process has this run ({self.plan.work}): features are computed together"
+            f"another process has this run ({self.plan.work}): what both need is computed together"
         )
-        for extractor, pictures, stage in shared:
-            probing.features(extractor, pictures, stage)
+        self.domain.share(probing)
         while True:
             probing.check_stop()
             with suppress(Timeout):

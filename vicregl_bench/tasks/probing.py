@@ -115,14 +115,15 @@ class ProbeDomain(Domain[Data]):
     """The own part of a run that learns, if at all, from features, not from batches of pictures."""
 
     keeps: ClassVar[bool] = False
+    shares: ClassVar[bool] = False
+    """Whether `share` does anything."""
 
     @abstractmethod
     def heads(self) -> tuple[HeadSpec, ...]:
         """The points of the grid, in the order of the record; a search knows them after `probe`."""
 
-    def shared(self, probing: Probing) -> Sequence[tuple[Extractor, Pictures, str]]:
-        """Features that processes with the same run compute together: of what, and its stage."""
-        return ()
+    def share(self, probing: Probing) -> None:
+        """Do, with the process that has the run, what processes with the same run do together."""
 
     @abstractmethod
     def probe(self, probing: Probing) -> Scores:

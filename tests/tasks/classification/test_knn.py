@@ -170,7 +170,7 @@ def test_protocols(name: str) -> None:
         load_task(name, overrides={"sweep.lrs": [0.1]})
 
 
-def test_a_second_process_computes_features_and_waits(
+def test_a_second_process_computes_what_is_shared_and_waits(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alone = run(folder, tmp_path / "alone").record
@@ -193,6 +193,6 @@ def test_a_second_process_computes_features_and_waits(
 
     first = run_task(asked, Silent(begin))
     thread.join(60)
-    assert [text for text in second.warnings if "features are computed together" in text]
+    assert [text for text in second.warnings if "what both need is computed together" in text]
     assert first.record.results == joined[0].record.results == alone.results
     assert joined[0].path == first.path

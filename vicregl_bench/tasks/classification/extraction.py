@@ -1,9 +1,7 @@
 """The features that a probe of whole pictures reads: its crops, or the means of several views."""
 
-from collections.abc import Sequence
 from typing import Any
 
-from vicregl_bench.features.cache import Pictures
 from vicregl_bench.features.extractor import CentralCrop, Extractor
 from vicregl_bench.tasks.classification.dataset import test_transform
 from vicregl_bench.tasks.classification.settings import ViewsSection
@@ -33,10 +31,16 @@ def extractor_of(domain: Domain[Any], probing: Probing, *, train: bool = False) 
 class VectorProbe(ProbeDomain[Data]):
     """A probe that reads one vector a picture: of train, of the held-out slice and of val."""
 
-    def shared(self, probing: Probing) -> Sequence[tuple[Extractor, Pictures, str]]:
-        """All of them."""
-        learned, scored = extractor_of(self, probing, train=True), extractor_of(self, probing)
-        held: list[tuple[Extractor, Pictures, str]] = []
+    shares = True
+
+    def share(self, probing: Probing) -> None:
+        """Compute all of them.
+
+        Raises:
+            RunInterruptedError: asked to stop.
+        """
+        probing.features(extractor_of(self, probing, train=True), probing.train, TRAIN)
+        scored = extractor_of(self, probing)
         if probing.holdout:
-            held.append((scored, probing.holdout, HELD))
-        return [(learned, probing.train, TRAIN), *held, (scored, probing.val, VAL)]
+            probing.features(scored, probing.holdout, HELD)
+        probing.features(scored, probing.val, VAL)

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from vicregl_bench.data import ClassificationData, Labelled
 from vicregl_bench.errors import ConfigError
-from vicregl_bench.features.knn import find_neighbours
-from vicregl_bench.features.shards import Features
+from vicregl_bench.features.knn import Neighbours
+from vicregl_bench.features.neighbour_files import search_together
 from vicregl_bench.heads.sweep import HeadSpec
 from vicregl_bench.tasks.classification.domain import WholePictures
 from vicregl_bench.tasks.classification.extraction import (
@@ -55,6 +55,15 @@ class Knn(WholePictures, VectorProbe[ClassificationData]):
         """One a number of neighbours."""
         return tuple(HeadSpec(None, 0, (("k", k),)) for k in self.settings.knn.ks)
 
+    def share(self, probing: Probing) -> None:
+        """Compute the features and search the neighbours.
+
+        Raises:
+            RunInterruptedError: asked to stop.
+        """
+        self._require_neighbours(len(probing.train))
+        self._neighbours(probing)
+
     def probe(self, probing: Probing) -> Scores:
         """Scores by every k, of one search.
 
@@ -62,30 +71,35 @@ class Knn(WholePictures, VectorProbe[ClassificationData]):
             RunInterruptedError: asked to stop.
         """
         self._require_neighbours(len(probing.train))
+        val, held = self._neighbours(probing)
+        return Scores(
+            self._outcome(val, probing.val),
+            None if held is None else self._outcome(held, probing.holdout),
+        )
+
+    def _neighbours(self, probing: Probing) -> tuple[Neighbours, Neighbours | None]:
+        """Of the val pictures, and of the held-out slice where there is one."""
         learned = extractor_of(self, probing, train=True)
         bank = probing.features(learned, probing.train, TRAIN)
-        extractor = extractor_of(self, probing)
-        held = None
-        if probing.holdout:
-            vectors = probing.features(extractor, probing.holdout, HELD)
-            held = self._outcome(probing, bank, probing.holdout, vectors)
-        vectors = probing.features(extractor, probing.val, VAL)
-        return Scores(self._outcome(probing, bank, probing.val, vectors), held)
+        extractor, labels = extractor_of(self, probing), _labels(probing.train)
 
-    def _outcome(
-        self, probing: Probing, bank: Features, pictures: Sequence[Labelled], vectors: Features
-    ) -> LabelRanks:
-        knn, labels = self.settings.knn, _labels(pictures)
-        found = find_neighbours(
-            bank,
-            _labels(probing.train),
-            vectors,
-            max(knn.ks),
-            device=probing.device,
-            on_progress=probing.reporter.stage("neighbours", len(pictures)),
-            check_stop=probing.check_stop,
-        )
-        classes = len(self.dataset.classes)
+        def found(pictures: Sequence[Labelled], stage: str) -> Neighbours:
+            similarities, rows = search_together(
+                probing.cache.folder,
+                bank,
+                probing.features(extractor, pictures, stage),
+                max(self.settings.knn.ks),
+                device=probing.device,
+                reporter=probing.reporter,
+                check_stop=probing.check_stop,
+            )
+            return Neighbours(similarities, labels[rows])
+
+        held = found(probing.holdout, HELD) if probing.holdout else None
+        return found(probing.val, VAL), held
+
+    def _outcome(self, found: Neighbours, pictures: Sequence[Labelled]) -> LabelRanks:
+        knn, labels, classes = self.settings.knn, _labels(pictures), len(self.dataset.classes)
         ranks = found.ranks(labels, knn.ks, classes=classes, temperature=knn.temperature)
         return LabelRanks(
             tuple(picture.name for picture in pictures),
