@@ -1,6 +1,6 @@
 """Our k nearest neighbours beside scikit-learn's brute force, in turns and in one process.
 
-  A  this suite: `features.knn.find_neighbours` and its votes, chunks of val and of train, float32,
+  A  this suite: `features.knn`'s search and votes, chunks of val and of train, float32,
   B  scikit-learn: KNeighborsClassifier(metric="cosine", algorithm="brute").predict, float32,
 
 on the same random features. Prints the ratio A / B of every pair with its median, the share of val
@@ -24,7 +24,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from vicregl_bench.features.knn import TRAIN_CHUNK, VAL_CHUNK, find_neighbours
+from vicregl_bench.features.knn import BANK_CHUNK, QUERY_CHUNK, Neighbours, nearest_rows
 
 Classes = npt.NDArray[np.int64]
 
@@ -49,15 +49,15 @@ def ours(
     """This suite's classes of val pictures."""
 
     def predict(val: Tensor) -> Classes:
-        found = find_neighbours(
+        similarities, rows = nearest_rows(
             train,
-            labels,
             val,
             arguments.k,
             device=arguments.device,
-            val_chunk=arguments.val_chunk,
-            train_chunk=arguments.train_chunk,
+            query_chunk=arguments.val_chunk,
+            bank_chunk=arguments.train_chunk,
         )
+        found = Neighbours(similarities, labels[rows])
         return found.predict([arguments.k])[0, :, 0].numpy()
 
     return predict
@@ -125,8 +125,8 @@ def main() -> None:
     parser.add_argument("--k", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--val-chunk", type=int, default=VAL_CHUNK)
-    parser.add_argument("--train-chunk", type=int, default=TRAIN_CHUNK)
+    parser.add_argument("--val-chunk", type=int, default=QUERY_CHUNK)
+    parser.add_argument("--train-chunk", type=int, default=BANK_CHUNK)
     parser.add_argument("--child", choices=SIDES, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:

@@ -8,7 +8,7 @@
 # picture to 224 x 224.
 protocol = dict(
     name='voc07_svm',
-    version=1,
+    version=2,  # 1 had the recalls of numpy's arange, of which 0.3, 0.6 and 0.7 are one bit too large
     kind='classification_svm_probe',
     title='Linear SVMs, VOC07 classification',
     tables=[],

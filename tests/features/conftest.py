@@ -1,14 +1,11 @@
 """What tests of features share."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from vicregl_bench.features import chunks as chunks_module
 
 
 @pytest.fixture(params=[None, 60], ids=["whole", "in chunks"])
-def chunks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def chunks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param is not None:
         monkeypatch.setattr(chunks_module, "_CHUNK", request.param)
-    yield

@@ -9,7 +9,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor
 
 from vicregl_bench.errors import CheckpointError, ConfigError
-from vicregl_bench.features.knn import Neighbours, find_neighbours, nearest_rows
+from vicregl_bench.features.knn import Neighbours, nearest_rows
 
 KS = (1, 5, 10, 20)
 CLASSES = 7
@@ -26,6 +26,13 @@ def drawn(classes: int = CLASSES, train: int = 300, val: int = 90) -> tuple[Tens
         lengths = torch.rand(count, 1, generator=generator) + 0.1
         parts += [(centres[labels] + 2.5 * noise) * lengths, labels]
     return tuple(parts)
+
+
+def find_neighbours(
+    train: Tensor, labels: Tensor, val: Tensor, k: int, **chunks: int
+) -> Neighbours:
+    similarities, rows = nearest_rows(train, val, k, **chunks)
+    return Neighbours(similarities, labels[rows])
 
 
 def knn_predict(
@@ -110,10 +117,10 @@ def test_a_tiny_temperature_is_the_nearest_neighbour() -> None:
     assert torch.equal(found, nearest)
 
 
-@pytest.mark.parametrize(("val_chunk", "train_chunk"), [(1, 300), (90, 1), (7, 13), (64, 128)])
+@pytest.mark.parametrize(("query_chunk", "bank_chunk"), [(1, 300), (90, 1), (7, 13), (64, 128)])
 @pytest.mark.parametrize("temperature", [None, 0.07])
 def test_chunks_do_not_change_the_result(
-    val_chunk: int, train_chunk: int, temperature: float | None
+    query_chunk: int, bank_chunk: int, temperature: float | None
 ) -> None:
     train, labels, val, true = drawn()
     whole = knn_ranks(train, labels, val, true, KS, temperature=temperature)
@@ -124,8 +131,8 @@ def test_chunks_do_not_change_the_result(
         true,
         KS,
         temperature=temperature,
-        val_chunk=val_chunk,
-        train_chunk=train_chunk,
+        query_chunk=query_chunk,
+        bank_chunk=bank_chunk,
     )
     assert torch.equal(parts, whole)
 
@@ -152,9 +159,9 @@ SIGNS = torch.tensor([[1.0, 1, 1, 1], [1, 1, 1, -1], [1, 1, -1, -1], [-1, -1, -1
 def test_of_equal_neighbours_the_first_is_nearer(chunk: int) -> None:
     train = SIGNS[[1, 0, 0, 2, 0, 0, 3, 0]]
     labels = torch.arange(8)
-    found = find_neighbours(train, labels, SIGNS[:1], 4, train_chunk=chunk)
+    found = find_neighbours(train, labels, SIGNS[:1], 4, bank_chunk=chunk)
     assert found.labels.tolist() == [[1, 2, 4, 5]]
-    found = find_neighbours(train, labels, SIGNS[:1], 8, train_chunk=chunk)
+    found = find_neighbours(train, labels, SIGNS[:1], 8, bank_chunk=chunk)
     assert found.labels.tolist() == [[1, 2, 4, 5, 7, 0, 3, 6]]
     assert found.similarities.tolist() == [[1.0] * 5 + [0.5, 0.0, -1.0]]
 
@@ -210,9 +217,8 @@ def test_nearest_rows_are_those_of_a_plain_search() -> None:
     torch.testing.assert_close(values.double(), expected[:, :7], rtol=0, atol=1e-6)
 
 
-def test_progress_and_stopping() -> None:
-    train, labels, val, _ = drawn()
-    done: list[int] = []
+def test_stopping_between_chunks() -> None:
+    train, _, val, _ = drawn()
     calls = 0
 
     def check_stop() -> None:
@@ -222,17 +228,8 @@ def test_progress_and_stopping() -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        find_neighbours(
-            train,
-            labels,
-            val,
-            3,
-            val_chunk=40,
-            train_chunk=150,
-            on_progress=done.append,
-            check_stop=check_stop,
-        )
-    assert done == [40, 80]
+        nearest_rows(train, val, 3, query_chunk=40, bank_chunk=150, check_stop=check_stop)
+    assert calls == 5
 
 
 @pytest.mark.parametrize("ks", [[], [0], [-1], [20, 301]])

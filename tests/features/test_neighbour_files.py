@@ -75,7 +75,7 @@ def test_the_search_is_that_of_one_process_and_done_once(bench: Bench) -> None:
 def test_progress_counts_queries(bench: Bench) -> None:
     told: list[int] = []
     bench.search(Silent(lambda name, done: told.append(done)))
-    assert told[0] == 0 and told[-1] == QUERIES and told == sorted(told)
+    assert told == [0, 5, 10, 15, 20, 22]
 
 
 def test_what_decides_neighbours_is_part_of_the_key(

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from tests.made_record import changed
 from tests.page.made import RATES, made_entry
 from vicregl_bench.errors import ConfigError
 from vicregl_bench.page import page_contents
@@ -51,17 +52,9 @@ def test_what_has_no_score_has_none_and_interrupted_runs_are_in_no_row() -> None
 
 def test_no_number_is_infinite_or_nan() -> None:
     entry = made_entry(1)
-    best = entry.record.best
-    assert best is not None
-    wild = best.model_copy(update={"std": math.nan, "interval": (-math.inf, math.inf)})
-    broken = entry.record.model_copy(update={"best": wild})
-    contents = page_contents([replace(entry, record=broken)])
-    assert [contents.runs[0][name] for name in ("score", "std", "low", "high")] == [
-        50.0,
-        None,
-        None,
-        None,
-    ]
+    wild = changed(entry.record, checkpoint={"card": {"alpha": math.nan, "epochs": math.inf}})
+    contents = page_contents([replace(entry, record=wild)])
+    assert contents.runs[0]["alpha"] is contents.rows[0]["alpha"] is None
     json.loads(contents.details[0], parse_constant=pytest.fail)
 
 

@@ -508,6 +508,13 @@ def test_the_best_comparable_measured_number_of_a_column_is_bold(show: Any) -> N
     assert bold(tied) == printed | {"b.pth": ["60.0 ± 1.0"], "g.pth": ["60.0 ± 1.0"]}
 
 
+@pytest.mark.parametrize(("number", "printed"), [("1", True), ("4", False)])
+def test_printed_bold_is_explained_where_the_table_has_it(number: str, printed: bool) -> None:
+    remarks = paper_grid(paper_table(number, [entry()])).remarks
+    assert any(remark.startswith("Bold: the paper's") for remark in remarks) is printed
+    assert remarks[0].startswith("Cells:")
+
+
 def test_what_is_in_two_columns_of_the_leaderboard_is_not_bold() -> None:
     runs = [frcnn("moco", 50.0), frcnn("lars", 60.0, own="lars", name="b.pth")]
     printed = bold(paper_table("9", []), "voc_det_frcnn_c4")

@@ -122,8 +122,8 @@ def run_job(job: Job) -> JobOutcome:
     path = Path(found[-1].removeprefix(_FOUND))
     try:
         return JobOutcome(code, read_record(path), path, "")
-    except RecordError as error:
-        return JobOutcome(code, None, path, str(error))
+    except RecordError as unreadable:
+        return JobOutcome(code, None, path, str(unreadable))
 
 
 class _Signals:

@@ -37,8 +37,9 @@ def leaderboard(
 ) -> None:
     """Rank checkpoints in every protocol, and over all of them.
 
-    A column is one version of a protocol, one profile and one set of pictures. Ranks are among the
-    rows shown. CSV and JSON have one row a record and plain numbers, for programs.
+    A column is one version of a protocol, one profile and preset, one way of choosing and one set
+    of pictures. Ranks are among the rows shown. CSV and JSON have one row a record and plain
+    numbers, for programs.
     """
     from vicregl_bench.records.collection import collect
     from vicregl_bench.tables import leaderboard as boards

@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     from vicregl_bench.records.collection import Entry
 
 _OUT = Path("runs")
-_Texts = dict[TableFormat, str]
-
-
 _ENDINGS = {
     TableFormat.markdown: "md",
     TableFormat.csv: "csv",
@@ -223,6 +220,7 @@ def _show(cells: Sequence["MatrixCell"], known: Sequence["Record"], *, on_stdout
     from collections import Counter
 
     from vicregl_bench.batch.estimate import duration, estimate, total, total_text
+    from vicregl_bench.batch.matrix import TO_RUN
 
     rows = []
     estimates = [estimate(cell, known) for cell in cells]
@@ -230,7 +228,7 @@ def _show(cells: Sequence["MatrixCell"], known: Sequence["Record"], *, on_stdout
         state: str = cell.state
         if cell.state == "interrupted" and cell.done is not None:
             state = f"interrupted, {cell.done[0]} of {cell.done[1]}"
-        to_run = cell.state in ("interrupted", "missing")
+        to_run = cell.state in TO_RUN
         time = "unknown" if left.seconds is None else duration(left.seconds)
         score = _score(cell)
         rows.append(

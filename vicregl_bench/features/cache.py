@@ -21,13 +21,13 @@ from vicregl_bench.features.checksums import Checksums
 from vicregl_bench.features.extractor import Extractor, load_crops
 from vicregl_bench.features.finite import require_finite
 from vicregl_bench.features.shards import Features, encode
-from vicregl_bench.features.shared_files import Made, make_together
+from vicregl_bench.features.shared_files import Made, make_together, when_changed
 
 # Raised whenever our code computes or stores features otherwise: older ones no longer count.
 # tests/features/test_golden_features.py notices what computes them otherwise.
 FEATURE_VERSION = 1
 SHARD = 1024  # pictures a file: 4 MiB of 2,048 channels
-CLAIM = 16
+CLAIM = 16  # files at once: loading begins anew with every claim
 
 Pictures = Sequence[Labelled | MultiLabelled]
 
@@ -97,17 +97,11 @@ class FeatureCache:
         identity = self._identity(extractor, pictures, states)
         index = Checksums(self.folder / json_sha256(identity), identity, reporter.warn)
         numbers = {f"{number:06d}.npy": number for number in range(len(states))}
-        update = reporter.stage(stage, len(pictures))
-
+        update = when_changed(reporter.stage(stage, len(pictures)))
         paths = [picture.image for picture in pictures]
-        told: int | None = None
 
         def report(more: int = 0) -> None:
-            nonlocal told
-            done = more + sum(self._size(numbers[name], pictures) for name in index.verified)
-            if done != told:
-                update(done)
-            told = done
+            update(more + sum(self._size(numbers[name], pictures) for name in index.verified))
 
         def vectors_of(number: int, crops: Iterator[Tensor]) -> Tensor:
             """Vectors of the pictures of one file."""

@@ -22,7 +22,7 @@ from torch import Tensor
 from vicregl_bench.errors import CheckpointError, ConfigError
 
 # Rows at a time: similarities of 2,048 x 16,384 take 128 MiB, as 16,384 vectors of 2,048 do.
-VAL_CHUNK, TRAIN_CHUNK = 2048, 16384
+QUERY_CHUNK, BANK_CHUNK = 2048, 16384
 _VOTES = 2**22  # of (pictures, classes) at a time: 32 MiB
 # Lengths between which squares of the elements that matter are well within float32's range.
 _SHORT, _LONG = 1e-12, 1e18
@@ -136,60 +136,14 @@ class Neighbours:
                 yield index, rows, torch.where(counts > 0, votes, -1.0), sums
 
 
-def find_neighbours(
-    train_features: Rows,
-    train_labels: Tensor,
-    val_features: Rows,
-    k: int,
-    *,
-    device: torch.device | str = "cpu",
-    val_chunk: int = VAL_CHUNK,
-    train_chunk: int = TRAIN_CHUNK,
-    on_progress: Callable[[int], None] = lambda done: None,
-    check_stop: Callable[[], None] = lambda: None,
-) -> Neighbours:
-    """The k training pictures with the largest cosine similarity to each val picture.
-
-    `nearest_rows`, and the labels of what it finds.
-
-    Args:
-        train_features: (N_train, D), of any lengths.
-        train_labels: (N_train,) classes.
-        val_features: (N_val, D).
-        k: how many.
-        device: as for `nearest_rows`, and the others too.
-        val_chunk: val pictures at a time.
-        train_chunk: training pictures at a time.
-        on_progress: told how many val pictures are done.
-        check_stop: called between chunks.
-
-    Raises:
-        ConfigError: a k below 1 or above N_train, or features of different widths.
-        CheckpointError: features that are not finite.
-    """
-    _require_ks([k], train_features.shape[0], "training pictures")
-    similarities, indices = nearest_rows(
-        train_features,
-        val_features,
-        k,
-        device=device,
-        query_chunk=val_chunk,
-        bank_chunk=train_chunk,
-        on_progress=on_progress,
-        check_stop=check_stop,
-    )
-    return Neighbours(similarities, train_labels.cpu().long()[indices])
-
-
 def nearest_rows(
     bank: Rows,
     queries: Rows,
     k: int,
     *,
     device: torch.device | str = "cpu",
-    query_chunk: int = VAL_CHUNK,
-    bank_chunk: int = TRAIN_CHUNK,
-    on_progress: Callable[[int], None] = lambda done: None,
+    query_chunk: int = QUERY_CHUNK,
+    bank_chunk: int = BANK_CHUNK,
     check_stop: Callable[[], None] = lambda: None,
 ) -> tuple[Tensor, Tensor]:
     """The k rows of a bank with the largest cosine similarity to each query, nearest first.
@@ -205,7 +159,6 @@ def nearest_rows(
         device: where similarities are computed.
         query_chunk: queries at a time; all of the bank is read for each.
         bank_chunk: rows of the bank at a time.
-        on_progress: told how many queries are done.
         check_stop: called between chunks; raises where the run is to stop.
 
     Returns:
@@ -241,7 +194,6 @@ def nearest_rows(
                 places = torch.cat([places, indices + begin], dim=1).gather(1, kept[:, :k])
             similarities[rows] = best.cpu()
             found[rows] = places.cpu()
-            on_progress(rows.stop)
     return similarities, found
 
 

@@ -12,9 +12,9 @@ from vicregl_bench.digest import json_sha256
 from vicregl_bench.engine.reporter import Reporter
 from vicregl_bench.errors import RecordError
 from vicregl_bench.features.checksums import Checksums
-from vicregl_bench.features.knn import VAL_CHUNK, nearest_rows
+from vicregl_bench.features.knn import QUERY_CHUNK, nearest_rows
 from vicregl_bench.features.shards import Features
-from vicregl_bench.features.shared_files import Made, make_together
+from vicregl_bench.features.shared_files import Made, make_together, when_changed
 
 # Raised whenever our code searches or stores neighbours otherwise: older ones no longer count.
 NEIGHBOUR_VERSION = 1
@@ -28,9 +28,8 @@ def search_together(
     *,
     device: torch.device,
     reporter: Reporter,
-    stage: str = "neighbours",
     check_stop: Callable[[], None] = lambda: None,
-    chunk: int = VAL_CHUNK,
+    chunk: int = QUERY_CHUNK,
 ) -> tuple[Tensor, Tensor]:
     """`knn.nearest_rows` of features in a `FeatureCache`, shared by all that ask for the same.
 
@@ -44,7 +43,6 @@ def search_together(
         k: how many.
         device: where similarities are computed.
         reporter: told of the queries that are done, and of files computed anew.
-        stage: name of the work in the reporter.
         check_stop: called between parts and while waiting; raises where the run is to stop.
         chunk: queries a file.
 
@@ -70,7 +68,7 @@ def search_together(
         f"{number:06d}.npy": slice(first, min(len(queries), first + chunk))
         for number, first in enumerate(range(0, len(queries), chunk))
     }
-    update = reporter.stage(stage, len(queries))
+    update = when_changed(reporter.stage("neighbours", len(queries)))
 
     def make(names: Sequence[str]) -> Made:
         for name in names:

@@ -34,7 +34,7 @@ def make_together(
         names: of all of them.
         make: makes those that it is given; each is kept as soon as it is made.
         claim: files that a process takes at once, so that others find some left.
-        report: called whenever `index.verified` may have grown.
+        report: called whenever `index.verified` may have grown, and while waiting.
         check_stop: called between files and while waiting; raises where the run is to stop.
 
     Raises:
@@ -53,6 +53,19 @@ def make_together(
                     index.add({name: content})
         if not claimed:
             time.sleep(_POLL_S)
+
+
+def when_changed(update: Callable[[int], None]) -> Callable[[int], None]:
+    """Progress that is told only where it is another than before."""
+    told: int | None = None
+
+    def tell(done: int) -> None:
+        nonlocal told
+        if done != told:
+            update(done)
+        told = done
+
+    return tell
 
 
 @contextmanager

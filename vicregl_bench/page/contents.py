@@ -1,7 +1,6 @@
 """What the page shows, as plain data: leaderboard, runs, the alpha trade-off, every record."""
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -32,8 +31,8 @@ class Contents:
             comparable with the paper's, `apart` what tells it from others that are called so.
         columns: of the leaderboard: one a protocol, version, profile, preset, selection and data.
         rows: of the leaderboard, with `cells`: index of a column -> run, rank (None where it is not
-            ranked) and whether it leads, and `further`: what a row of further runs of the same
-            weights differs in, else empty.
+            ranked), and `further`: what a row of further runs of the same weights differs in, else
+            empty.
         published: VICRegL's points of the trade-off over alpha, as figure 2 has them.
         printed: task -> metric of what `published` has of it.
         details: one JSON text a run: `record`, the whole record, and `curve`, its grid.
@@ -100,7 +99,7 @@ def _run(entry: Entry, name: str, alpha: float | None) -> dict[str, Any]:
         "method": checkpoint.method,
         "backbone": checkpoint.arch,
         "weights": checkpoint.weights_sha256[:8],
-        "alpha": _number(alpha),
+        "alpha": alpha,
         "task": task.name,
         "version": task.version,
         "profile": task.profile,
@@ -111,11 +110,11 @@ def _run(entry: Entry, name: str, alpha: float | None) -> dict[str, Any]:
         "fingerprint": data.fingerprint[:8],
         "metric": metric_title(task.metric),
         "status": record.status,
-        "score": _number(best.score if best else None),
-        "std": _number(best.std if best and best.seeds > 1 else None),
-        "low": _number(best.interval[0] if best else None),
-        "high": _number(best.interval[1] if best else None),
-        "lr": _number(best.lr if best else None),
+        "score": best.score if best else None,
+        "std": best.std if best and best.seeds > 1 else None,
+        "low": best.interval[0] if best else None,
+        "high": best.interval[1] if best else None,
+        "lr": best.lr if best else None,
         "options": options_text(best) if best else "",
         "seeds": best.seeds if best else None,
         "deviations": list(record.deviations),
@@ -126,10 +125,6 @@ def _run(entry: Entry, name: str, alpha: float | None) -> dict[str, Any]:
         "key": record.key[:12],
         "file": entry.path.name,
     }
-
-
-def _number(value: float | None) -> float | None:
-    return None if value is None or not math.isfinite(value) else float(value)
 
 
 def _column(column: Column, title: str) -> dict[str, Any]:
@@ -154,7 +149,7 @@ def _row(
     runs: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
     cells = {
-        columns[column]: {"run": order[cell.entry.path], "rank": cell.rank, "leads": cell.leads}
+        columns[column]: {"run": order[cell.entry.path], "rank": cell.rank}
         for column, cell in row.cells.items()
     }
     own = [runs[order[cell.entry.path]]["apart"] for cell in row.cells.values()] if row.turn else []
@@ -164,7 +159,7 @@ def _row(
         "method": row.method,
         "backbone": row.backbone,
         "weights": row.weights_sha256[:8],
-        "alpha": _number(facts[row.weights_sha256, row.backbone, row.method].alpha),
+        "alpha": facts[row.weights_sha256, row.backbone, row.method].alpha,
         "cells": cells,
     }
 

@@ -117,7 +117,7 @@ const cellColumn = (column, index) => ({
     if (kind === "sort" || kind === "type") return cell ? runs[cell.run].score : null;
     if (!cell) return `<span class="missing">${MISSING}</span>`;
     const score = kind === "display" ? scoreButton(cell.run) : escaped(scoreText(runs[cell.run]));
-    return kind === "display" && cell.leads ? `<b>${score}</b>` : score;
+    return kind === "display" && cell.rank === 1 ? `<b>${score}</b>` : score;
   },
 });
 

@@ -167,7 +167,7 @@ def _contradiction(results: Sequence[tuple[Entry, str]]) -> str:
 
 
 def _gap(records: Sequence[Record]) -> float:
-    """The largest difference in a metric that all have, in points; infinite of no number."""
+    """The largest difference in a metric that all have, in points; infinite where one has none."""
     bests = [record.best for record in records if record.best is not None]
     if len(bests) < len(records):
         return math.inf

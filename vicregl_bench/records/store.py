@@ -60,7 +60,8 @@ def read_record(path: Path) -> Record:
     """Read one record.
 
     Raises:
-        RecordError: no such file, half-written, or of another schema.
+        RecordError: no such file, half-written, of another schema, or with a number that no score
+            can be.
     """
     try:
         text = path.read_text()

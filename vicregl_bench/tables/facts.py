@@ -1,5 +1,6 @@
 """What tables say of the weights of a record: who they are, backbone, alpha, epochs."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -100,7 +101,7 @@ def weights_facts(records: Iterable[Record], naming: Naming | None) -> dict[Iden
 def _number(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value)
+    return float(value) if math.isfinite(value) else None
 
 
 def _told_apart(found: dict[Identity, Facts]) -> dict[Identity, Facts]:

@@ -36,13 +36,11 @@ class RankedCell:
 
     Attributes:
         rank: 1 is the best of the column; None of what is not ranked, see `leaderboard`.
-        leads: whether it has rank 1.
         notes: numbers of the leaderboard's notes that are about it, from 1.
     """
 
     entry: Entry
     rank: int | None
-    leads: bool = False
     notes: tuple[int, ...] = ()
 
 
@@ -149,8 +147,7 @@ def _ranked(rows: Sequence[Row]) -> list[Row]:
             return cell
         best = cell.entry.record.best
         not_higher = 0 if best is None else bisect.bisect_right(scores[of], best.score)
-        rank = 1 + len(scores[of]) - not_higher
-        return replace(cell, rank=rank, leads=rank == 1)
+        return replace(cell, rank=1 + len(scores[of]) - not_higher)
 
     return [replace(row, cells={of: ranked_cell(row, of) for of in row.cells}) for row in rows]
 
@@ -181,7 +178,10 @@ def _rows(entries: Sequence[Entry], naming: Naming | None) -> list[Row]:
 
 
 def _further(entry: Entry, first: Entry | None) -> Entry:
-    """A further run of the same weights, marked where no other mark tells it from the first."""
+    """A further run of the same weights, marked where no other mark tells it from the first.
+
+    The first then has no mark and competes, so that a run marked here would not be ranked anyway.
+    """
     if first is None or explained(entry) != explained(first) or entry.marks:
         return entry
     mark = f"a further run of these weights, whose deviations are the same: {entry.path}"
@@ -284,14 +284,14 @@ def _cell(cell: RankedCell) -> tuple[Part, ...]:
     best = cell.entry.record.best
     text = "diverged" if best is None else score_text(best, 1)
     rank = "–" if cell.rank is None else cell.rank
-    return (Part(f"{text} ({rank})", bold=cell.leads, marks=cell.notes),)
+    return (Part(f"{text} ({rank})", bold=cell.rank == 1, marks=cell.notes),)
 
 
 def measurements(board: Leaderboard) -> pd.DataFrame:
     """One row a record of a leaderboard, in its order, for programs: plain numbers, NaN for none.
 
-    `deviations` and `marks` (contradicting records) are in words, `column` is the title. `rank`
-    (Int64) and `mean_rank` are missing of what is not ranked.
+    `deviations` and `marks` (contradicting records, further runs that deviate alike) are in words,
+    `column` is the title. `rank` (Int64) and `mean_rank` are missing of what is not ranked.
     """
     frame = pd.DataFrame(
         [

@@ -47,15 +47,7 @@ def paper_grid(table: PaperTable) -> Grid:
             for one in table.layout.columns
         ]
         groups.setdefault(row.group, []).append((*lead, *cells))
-    some = any(cell.measured for row in table.rows for cell in row.cells.values())
-    legend = [_CELLS] if table.show == "both" and some else []
-    doubtful = any(
-        cell.difference is not None and cell.measured is not None and cell.measured.reasons
-        for row in table.rows
-        for cell in row.cells.values()
-    )
-    legend += [_NOT_MEANINGFUL] if doubtful and table.show == "both" else []
-    legend += [_PRINTED_BOLD] if some and table.show == "both" else []
+    legend = _legend(table) if table.show == "both" else []
     legend += [_MEASURED_BOLD] if leading else []
     number, caption = table.layout.number, table.layout.caption
     paths = [(title,) for title in table.layout.leads]
@@ -67,6 +59,21 @@ def paper_grid(table: PaperTable) -> Grid:
         footnotes=tuple(notes.texts),
         remarks=(*legend, *table.remarks),
     )
+
+
+def _legend(table: PaperTable) -> list[str]:
+    """What printed and measured numbers side by side need; nothing where none is measured."""
+    cells = [cell for row in table.rows for cell in row.cells.values()]
+    measured = [(cell, cell.measured) for cell in cells if cell.measured is not None]
+    if not measured:
+        return []
+    doubtful = any(one.reasons for cell, one in measured if cell.difference is not None)
+    bold = any(cell.printed is not None and cell.printed.bold for cell in cells)
+    return [
+        _CELLS,
+        *([_NOT_MEANINGFUL] if doubtful else []),
+        *([_PRINTED_BOLD] if bold else []),
+    ]
 
 
 def _leading(table: PaperTable) -> list[MeasuredCell]:

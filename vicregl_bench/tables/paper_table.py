@@ -117,9 +117,8 @@ def paper_table(
     measurable = any(column.protocol for column in table.columns)
     if show == "published" or (show == "both" and not measurable):
         rows = [_printed_row(row, {}) for row in table.rows]
-        remarks = list(_naming_remark(table) if show == "published" else ())
-        remarks += [] if show == "published" else _left_out(table, (), ())
-        return PaperTable(table, "published", tuple(rows), tuple(remarks))
+        said = _naming_remark(table) if show == "published" else _left_out(table, (), ())
+        return PaperTable(table, "published", tuple(rows), tuple(said))
     newest, old = _newest(belonging(number, entries), versions or {})
     if show == "measured" and not newest:
         raise ConfigError(
@@ -158,12 +157,12 @@ def paper_table(
     return PaperTable(table, show, tuple(rows), tuple(remarks))
 
 
-def _naming_remark(table: Layout) -> tuple[str, ...]:
+def _naming_remark(table: Layout) -> list[str]:
     example = table.rows[-1]
     if example.name == example.lead.get("Method"):
-        return ()
+        return []
     names = "; ".join(row.name for row in table.rows)
-    return (f"Names of the rows, for a zoo's `row`: {names}.",)
+    return [f"Names of the rows, for a zoo's `row`: {names}."]
 
 
 def _newest(

@@ -3,13 +3,12 @@
 import math
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any
 
 from vicregl_bench.records.collection import Entry
 from vicregl_bench.tables.facts import Facts, Identity, identity
 from vicregl_bench.tables.layout import Layout, PrintedRow, find_row
 from vicregl_bench.tables.published import published
-from vicregl_bench.tables.standing import standing
+from vicregl_bench.tables.standing import Standing, standing
 
 
 def row_owners(
@@ -42,7 +41,7 @@ def row_owners(
         else:
             owners.setdefault(row.name, []).append(key)
 
-    def place(key: Identity) -> tuple[Any, ...]:
+    def place(key: Identity) -> tuple[Standing, int, str]:
         own = [entry for entry in entries if identity(entry.record) == key]
         tasks = {entry.record.task.name for entry in own}
         return min(map(standing, own)), -len(tasks), facts[key].name

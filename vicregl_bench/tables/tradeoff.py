@@ -29,8 +29,6 @@ _CAPTION = (
     "Published: tables 1 and 2 (VICReg is α = 1); the values of the paper's own figure 2\n"
     "are not in its extracted text."
 )
-
-
 _UNLIKE = "* not comparable with the printed points"
 _MARKER = 5.0  # pixels from a point's middle that its marker takes
 _NEAR = 20.0  # points: from here on a line leads from a label to its point

@@ -61,7 +61,6 @@ class Knn(WholePictures, VectorProbe[ClassificationData]):
         Raises:
             RunInterruptedError: asked to stop.
         """
-        self._require_neighbours(len(probing.train))
         self._neighbours(probing)
 
     def probe(self, probing: Probing) -> Scores:
@@ -70,7 +69,6 @@ class Knn(WholePictures, VectorProbe[ClassificationData]):
         Raises:
             RunInterruptedError: asked to stop.
         """
-        self._require_neighbours(len(probing.train))
         val, held = self._neighbours(probing)
         return Scores(
             self._outcome(val, probing.val),
@@ -79,6 +77,7 @@ class Knn(WholePictures, VectorProbe[ClassificationData]):
 
     def _neighbours(self, probing: Probing) -> tuple[Neighbours, Neighbours | None]:
         """Of the val pictures, and of the held-out slice where there is one."""
+        self._require_neighbours(len(probing.train))
         learned = extractor_of(self, probing, train=True)
         bank = probing.features(learned, probing.train, TRAIN)
         extractor, labels = extractor_of(self, probing), _labels(probing.train)

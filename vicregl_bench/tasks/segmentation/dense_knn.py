@@ -66,7 +66,7 @@ class DenseKnn(LabelMaps, ProbeDomain[SegmentationData]):
         if side % stride and architecture.family != "vit":
             raise ConfigError(
                 f"pictures of {side} px are no whole patches of {stride} px: "
-                f"--set data.side={-(-side // stride) * stride} are"
+                f"--set data.side={-(-side // stride) * stride} is the next multiple"
             )
         self._patches = (-(-side // stride)) ** 2
         size, there = self.settings.memory.size, len(self.dataset.train)
