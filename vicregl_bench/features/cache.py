@@ -26,8 +26,8 @@ from vicregl_bench.features.shared_files import Made, make_together, when_change
 # Raised whenever our code computes or stores features otherwise: older ones no longer count.
 # tests/features/test_golden_features.py notices what computes them otherwise.
 FEATURE_VERSION = 1
-SHARD = 1024  # pictures a file: 4 MiB of 2,048 channels
-CLAIM = 16  # files at once: loading begins anew with every claim
+SHARD = 256  # pictures a file, 1 MiB of 2,048 channels: what an interruption loses at the most
+CLAIM = 64  # files at once: loading begins anew with every claim
 
 Pictures = Sequence[Labelled | MultiLabelled]
 

@@ -9,6 +9,7 @@ from filelock import FileLock, Timeout
 
 from vicregl_bench.features.checksums import Checksums, unwritable
 
+_LEFT = 4  # the share of what is missing that a process takes at the most is one in so many
 _POLL_S = 0.2  # between looks at a lock that another process holds
 
 Made = Generator[tuple[str, bytes]]
@@ -33,7 +34,8 @@ def make_together(
         index: of the files' folder.
         names: of all of them.
         make: makes those that it is given; each is kept as soon as it is made.
-        claim: files that a process takes at once, so that others find some left.
+        claim: files that a process takes at once at the most, and never more than a quarter of what
+            is missing, so that others find some left.
         report: called whenever `index.verified` may have grown, and while waiting.
         check_stop: called between files and while waiting; raises where the run is to stop.
 
@@ -46,7 +48,7 @@ def make_together(
         report()
         if not missing:
             return
-        with _claimed(index.folder, missing, claim) as claimed:
+        with _claimed(index.folder, missing, min(claim, -(-len(missing) // _LEFT))) as claimed:
             mine = [name for name in index.missing(names) if name in claimed]
             with closing(make(mine)) as made:
                 for name, content in made:

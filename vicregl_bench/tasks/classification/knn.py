@@ -41,7 +41,7 @@ class Knn(WholePictures, VectorProbe[ClassificationData]):
         if most > there:
             raise ConfigError(
                 f"{most} neighbours of {there} training pictures are impossible: "
-                "--set knn.ks=10,20 chooses others"
+                f"--set knn.ks={min(10, there)} chooses another"
             )
 
     @property

@@ -123,7 +123,7 @@ class DenseKnn(LabelMaps, ProbeDomain[SegmentationData]):
         if most > bank.shape[0]:
             raise ConfigError(
                 f"{most} neighbours are impossible: the memory has {bank.shape[0]:,} labelled "
-                "patches; --set knn.ks=1,5 chooses others"
+                f"patches; --set knn.ks={min(5, bank.shape[0])} chooses another"
             )
         held = None
         if probing.holdout:
